@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: CDDL-1.0
+//! The SDT probe points of this project's kernel modules.
+//!
+//! A probe is a call of an undefined `__dtrace_probe_NAME`: krtld replaces the call by no-ops and the sdt provider
+//! arms it (`__` in NAME reads as `-` in D). There is one list of them, so that what a driver fires, what
+//! fakekernel defines and what the manual lists cannot differ. All take five words; unused ones are 0.
+//!
+//! | probe | arg0 | arg1 | arg2 | arg3 |
+//! |---|---|---|---|---|
+//! | `overlay-drop-*` | datalink id (0: none) | bytes of the message | `mblk_t *` | errno or 0 |
+//! | `overlay-tx`, `overlay-rx` | datalink id | bytes | `mblk_t *` | vnet id |
+//! | `overlay-lookup-*` | datalink id | request id | varpd id | |
+
+/// Calls `$m!` with the identifiers of all probe symbols. The list is the whole truth.
+#[macro_export]
+macro_rules! for_each_probe {
+    ($m:ident) => {
+        $m! {
+            __dtrace_probe_overlay__tx,
+            __dtrace_probe_overlay__rx,
+        }
+    };
+}
+
+macro_rules! declare {
+    ($($name:ident,)*) => {
+        unsafe extern "C" { $(
+            #[allow(missing_docs)]
+            pub safe fn $name(a0: usize, a1: usize, a2: usize, a3: usize, a4: usize);
+        )* }
+    };
+}
+for_each_probe!(declare);
