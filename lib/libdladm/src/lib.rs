@@ -1,2 +1,4 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! Administration of overlay links and VNICs.
+//! Administration of data links. So far: link names and ids ([`dlmgmt`]).
+
+pub mod dlmgmt;
