@@ -186,7 +186,7 @@ pub struct varpd_client_target_mode_arg_t {
 
 /// What a client sees of a cache entry, 28 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
+#[repr(C, align(4))]
 pub struct varpd_client_cache_entry_t {
     /// Ethernet address of the destination, where it has one.
     pub vcp_mac: [u8; 6],
@@ -234,28 +234,31 @@ pub const fn walk_len(entries: usize) -> usize {
 }
 
 /// The forms a 32-bit program makes, where offsets or sizes differ.
+///
+/// A 64-bit number aligns to 4 bytes there, which [`U64`](zerocopy::native_endian::U64) allows.
 pub mod ilp32 {
     use super::{LIBVARPD_PROP_NAMELEN, LIBVARPD_PROP_SIZEMAX, varpd_client_cache_entry_t};
+    use zerocopy::native_endian::U64;
     use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
     /// As [`super::varpd_client_create_arg_t`], 76 bytes.
     #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
-    #[repr(C, packed(4))]
+    #[repr(C)]
     pub struct varpd_client_create_arg_t {
         /// The link.
         pub vcca_linkid: u32,
         /// Out: the new instance.
-        pub vcca_id: u64,
+        pub vcca_id: U64,
         /// Name of the plugin, NUL-terminated.
         pub vcca_plugin: [u8; LIBVARPD_PROP_NAMELEN],
     }
 
     /// As [`super::varpd_client_prop_arg_t`], 272 bytes.
     #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
-    #[repr(C, packed(4))]
+    #[repr(C)]
     pub struct varpd_client_prop_arg_t {
         /// The instance.
-        pub vcpa_id: u64,
+        pub vcpa_id: U64,
         /// The property.
         pub vcpa_propid: u32,
         /// The value.
@@ -266,10 +269,10 @@ pub mod ilp32 {
 
     /// As [`super::varpd_client_target_cache_arg_t`], 44 bytes.
     #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
-    #[repr(C, packed(4))]
+    #[repr(C)]
     pub struct varpd_client_target_cache_arg_t {
         /// The instance.
-        pub vtca_id: u64,
+        pub vtca_id: U64,
         /// The guest's address.
         pub vtca_key: [u8; 6],
         /// Zero.

@@ -82,7 +82,7 @@ pub const OVERLAY_TARG_INFO_F_DEGRADED: u64 = 2;
 
 /// Where frames go, 28 bytes. Which members count is said by the destination bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
+#[repr(C, align(4))]
 pub struct overlay_target_point_t {
     /// Ethernet address.
     pub otp_mac: [u8; 6],
@@ -276,30 +276,33 @@ pub struct overlay_targ_cache_iter_t {
 }
 
 /// The forms a 32-bit program makes. All other structures of this module are the same bytes.
+///
+/// A 64-bit number aligns to 4 bytes there, which [`U64`](zerocopy::native_endian::U64) allows.
 pub mod ilp32 {
     use super::overlay_target_point_t;
+    use zerocopy::native_endian::U64;
     use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
     /// As [`super::overlay_targ_resp_t`] but 36 bytes: the kernel must not read 40.
     #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
-    #[repr(C, packed(4))]
+    #[repr(C)]
     pub struct overlay_targ_resp_t {
         /// The request.
-        pub otr_reqid: u64,
+        pub otr_reqid: U64,
         /// Its answer.
         pub otr_answer: overlay_target_point_t,
     }
 
     /// As [`super::overlay_targ_pkt_t`] but 28 bytes.
     #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
-    #[repr(C, packed(4))]
+    #[repr(C)]
     pub struct overlay_targ_pkt_t {
         /// The link, or [`super::OVERLAY_TARG_PKT_BY_REQUEST`].
-        pub otp_linkid: u64,
+        pub otp_linkid: U64,
         /// The request.
-        pub otp_reqid: u64,
+        pub otp_reqid: U64,
         /// Bytes at `otp_buf`.
-        pub otp_size: u64,
+        pub otp_size: U64,
         /// Address of the frame in the caller's memory.
         pub otp_buf: u32,
     }
