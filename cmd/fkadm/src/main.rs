@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! Administer a fakekerneld.
+//! The fkadm program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    fkadm::main(std::env::args_os())
+}
