@@ -1,2 +1,346 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! Client of varpd's door.
+//! Client of varpd's door: what `libvarpd_c_*` is in C (spec/varpd.md 3.1).
+//!
+//! ```text
+//!   dladm --> Client::instance_create() --> | 616 bytes, command 1 | --door--> varpd
+//!                    VarpdId            <-- | the same, filled in  | <--------
+//! ```
+//!
+//! # Vocabulary
+//!
+//! * *instance*: one plugin object in varpd, bound to one overlay link.
+//! * *unset*: a property without a value; here an empty vector.
+//!
+//! # Invariants
+//!
+//! * Messages are in the LP64 form. The door tells varpd the model of its caller, which therefore must be a
+//!   64-bit program.
+//! * Whatever comes back is looked at before it is believed: a reply that is too short or says more than
+//!   it holds is [`Errno::EPROTO`].
+//! * `EBADF` from any method means that this varpd is gone; a new client must be opened.
+
+use devctl::Root;
+use overlay_abi::door::*;
+use overlay_abi::errno::Errno;
+use overlay_abi::ids::{LinkId, MacAddr, UnderlayAddr, VarpdId};
+use overlay_abi::target::{
+    OVERLAY_TARGET_CACHE_DROP, overlay_targ_cache_entry_t, overlay_target_point_t,
+};
+use overlay_abi::{c_name, to_c_name};
+use std::path::Path;
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
+
+const _: () = assert!(size_of::<usize>() == 8, "messages are laid out for 64-bit programs");
+
+/// Bytes of the command and the error in front of every message.
+const HEADER: usize = 8;
+/// Entries asked for by one step of a walk.
+const WALK: usize = 100;
+
+/// An open door. Calls from several threads run in parallel.
+#[derive(Debug)]
+pub struct Client {
+    door: door::Client,
+}
+
+/// An entry of the target cache: where frames for one guest address go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheEntry {
+    /// They go nowhere; the other members are zero.
+    pub drop: bool,
+    /// Ethernet address of the destination, if destinations have one.
+    pub mac: MacAddr,
+    /// IP address and port of the destination.
+    pub addr: UnderlayAddr,
+}
+
+impl CacheEntry {
+    /// The entry that drops every frame.
+    pub fn drop() -> CacheEntry {
+        CacheEntry { drop: true, mac: MacAddr::ZERO, addr: UnderlayAddr { ip: [0; 16], port: 0 } }
+    }
+
+    fn new(flags: u16, mac: [u8; 6], ip: [u8; 16], port: u16) -> CacheEntry {
+        CacheEntry {
+            drop: flags & OVERLAY_TARGET_CACHE_DROP != 0,
+            mac: MacAddr(mac),
+            addr: UnderlayAddr { ip, port },
+        }
+    }
+}
+
+impl Client {
+    /// Opens the door of the varpd that runs under `root`.
+    ///
+    /// # Errors
+    /// `ENOENT` or `ECONNREFUSED` without a varpd, `EACCES` without permission.
+    pub fn open(root: &Root) -> Result<Client, Errno> {
+        Client::open_path(&root.path(VARPD_DOOR))
+    }
+
+    /// Opens the door at `path`; errors as [`Client::open`].
+    pub fn open_path(path: &Path) -> Result<Client, Errno> {
+        Ok(Client { door: door::Client::open(path).map_err(errno)? })
+    }
+
+    /// Makes an instance of `plugin` for a link and returns its id.
+    ///
+    /// # Errors
+    /// `EINVAL`: the name has 64 bytes or more, or a NUL. `ENOENT`: no such plugin or overlay link.
+    /// `EEXIST`: the link has an instance. Else the plugin's own.
+    pub fn instance_create(&self, link: LinkId, plugin: &str) -> Result<VarpdId, Errno> {
+        let mut arg = varpd_client_create_arg_t::new_zeroed();
+        arg.vcca_linkid = link.0;
+        arg.vcca_plugin = to_c_name(plugin).ok_or(Errno::EINVAL)?;
+        self.call(VARPD_CLIENT_CREATE, &mut arg)?;
+        Ok(VarpdId(arg.vcca_id))
+    }
+
+    /// Starts an instance and associates it with its link.
+    ///
+    /// # Errors
+    /// `ENOENT`; `EEXIST`: active already; `EAGAIN`, by custom, if a required property is not set.
+    pub fn instance_activate(&self, id: VarpdId) -> Result<(), Errno> {
+        self.call(VARPD_CLIENT_ACTIVATE, &mut varpd_client_instance_arg_t { vcia_id: id.0 })
+    }
+
+    /// Removes an instance. `ENOENT` without it.
+    pub fn instance_destroy(&self, id: VarpdId) -> Result<(), Errno> {
+        self.call(VARPD_CLIENT_DESTROY, &mut varpd_client_instance_arg_t { vcia_id: id.0 })
+    }
+
+    /// The instance of a link. `ENOENT` without one.
+    pub fn instance_lookup(&self, link: LinkId) -> Result<VarpdId, Errno> {
+        let mut arg = varpd_client_lookup_arg_t::new_zeroed();
+        arg.vcla_linkid = link.0;
+        self.call(VARPD_CLIENT_LOOKUP, &mut arg)?;
+        Ok(VarpdId(arg.vcla_id))
+    }
+
+    /// Destination bits (`OVERLAY_PLUGIN_D_*`) and target mode (`OVERLAY_TARGET_*`) of an instance.
+    pub fn instance_target_mode(&self, id: VarpdId) -> Result<(u32, u32), Errno> {
+        let mut arg = varpd_client_target_mode_arg_t { vtma_id: id.0, vtma_dest: 0, vtma_mode: 0 };
+        self.call(VARPD_CLIENT_TARGET_MODE, &mut arg)?;
+        Ok((arg.vtma_dest, arg.vtma_mode))
+    }
+
+    /// Forgets all entries of the link's target cache.
+    ///
+    /// # Errors
+    /// `EPERM`; `ENOENT`; `ENXIO`: not activated; `ENOTSUP`: a point-to-point link.
+    pub fn cache_flush(&self, id: VarpdId) -> Result<(), Errno> {
+        self.cache(VARPD_CLIENT_CACHE_FLUSH, id, MacAddr::ZERO, None).map(|_| ())
+    }
+
+    /// Forgets the entry of one address; errors as [`Client::cache_flush`], `ENOENT` also without it.
+    pub fn cache_delete(&self, id: VarpdId, mac: MacAddr) -> Result<(), Errno> {
+        self.cache(VARPD_CLIENT_CACHE_DELETE, id, mac, None).map(|_| ())
+    }
+
+    /// The entry of one address, on a point-to-point link its destination. `ENOENT`, `ENXIO`.
+    pub fn cache_get(&self, id: VarpdId, mac: MacAddr) -> Result<CacheEntry, Errno> {
+        self.cache(VARPD_CLIENT_CACHE_GET, id, mac, None)
+    }
+
+    /// Sets the entry of one address; errors as [`Client::cache_flush`].
+    pub fn cache_set(&self, id: VarpdId, mac: MacAddr, entry: &CacheEntry) -> Result<(), Errno> {
+        self.cache(VARPD_CLIENT_CACHE_SET, id, mac, Some(entry)).map(|_| ())
+    }
+
+    fn cache(
+        &self,
+        command: u32,
+        id: VarpdId,
+        mac: MacAddr,
+        entry: Option<&CacheEntry>,
+    ) -> Result<CacheEntry, Errno> {
+        let mut arg = varpd_client_target_cache_arg_t::new_zeroed();
+        arg.vtca_id = id.0;
+        arg.vtca_key = mac.0;
+        if let Some(entry) = entry {
+            let e = &mut arg.vtca_entry;
+            e.vcp_mac = entry.mac.0;
+            e.vcp_flags = if entry.drop { OVERLAY_TARGET_CACHE_DROP } else { 0 };
+            e.vcp_ip = entry.addr.ip;
+            e.vcp_port = entry.addr.port;
+        }
+        self.call(command, &mut arg)?;
+        let e = &arg.vtca_entry;
+        Ok(CacheEntry::new(e.vcp_flags, e.vcp_mac, e.vcp_ip, e.vcp_port))
+    }
+
+    /// Calls `each` for every entry in order of addresses until it returns false. A point-to-point link has
+    /// one entry, with a zero address.
+    pub fn cache_walk(
+        &self,
+        id: VarpdId,
+        mut each: impl FnMut(MacAddr, &CacheEntry) -> bool,
+    ) -> Result<(), Errno> {
+        let mut walk =
+            varpd_client_target_walk_arg_t { vtcw_id: id.0, vtcw_marker: 0, vtcw_count: 0 };
+        loop {
+            walk.vtcw_count = WALK as u64;
+            let mut message = vec![0; walk_len(WALK)];
+            put(&mut message, VARPD_CLIENT_CACHE_WALK, &walk);
+            let reply = self.exchange(&message)?;
+            walk = get(&reply)?;
+            let entries = reply.get(walk_len(0)..).ok_or(Errno::EPROTO)?;
+            let count = usize::try_from(walk.vtcw_count).map_err(|_| Errno::EPROTO)?;
+            if count == 0 {
+                return Ok(());
+            }
+            let (entries, _) =
+                <[overlay_targ_cache_entry_t]>::ref_from_prefix_with_elems(entries, count)
+                    .map_err(|_| Errno::EPROTO)?;
+            for entry in entries {
+                let overlay_target_point_t { otp_mac, otp_ip, otp_port, .. } = entry.otce_dest;
+                let value = CacheEntry::new(entry.otce_flags, otp_mac, otp_ip, otp_port);
+                if !each(entry.mac(), &value) {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// How many properties an instance has.
+    pub fn prop_nprops(&self, id: VarpdId) -> Result<u32, Errno> {
+        let mut arg = varpd_client_nprops_arg_t::new_zeroed();
+        arg.vcna_id = id.0;
+        self.call(VARPD_CLIENT_NPROPS, &mut arg)?;
+        Ok(arg.vcna_nprops)
+    }
+
+    /// A handle to look at the properties of an instance, one at a time.
+    pub fn prop_handle(&self, id: VarpdId) -> PropHandle<'_> {
+        PropHandle { client: self, id, info: None }
+    }
+
+    fn call<T>(&self, command: u32, arg: &mut T) -> Result<(), Errno>
+    where
+        T: FromBytes + IntoBytes + Immutable + KnownLayout,
+    {
+        let mut message = vec![0; size_of::<varpd_client_arg_t>()];
+        put(&mut message, command, arg);
+        *arg = get(&self.exchange(&message)?)?;
+        Ok(())
+    }
+
+    /// Calls the door and looks at the error of the reply.
+    fn exchange(&self, message: &[u8]) -> Result<Vec<u8>, Errno> {
+        let reply = self.door.call(message).map_err(errno)?;
+        let (header, _) =
+            varpd_client_eresp_t::read_from_prefix(&reply).map_err(|_| Errno::EPROTO)?;
+        Errno::check(header.vce_errno as i32)?;
+        Ok(reply)
+    }
+}
+
+fn errno(e: std::io::Error) -> Errno {
+    e.raw_os_error().map_or(Errno::EIO, Errno::from_host)
+}
+
+fn put<T: IntoBytes + Immutable>(message: &mut [u8], command: u32, arg: &T) {
+    let header = varpd_client_eresp_t { vce_command: command, vce_errno: 0 };
+    // Every structure of the door is shorter than the message.
+    let _ = header.write_to_prefix(message);
+    let _ = message.get_mut(HEADER..).map(|un| arg.write_to_prefix(un));
+}
+
+fn get<T: FromBytes>(reply: &[u8]) -> Result<T, Errno> {
+    let un = reply.get(HEADER..).ok_or(Errno::EPROTO)?;
+    T::read_from_prefix(un).map(|(arg, _)| arg).map_err(|_| Errno::EPROTO)
+}
+
+/// What a property is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PropInfo {
+    /// Number of the property.
+    pub id: u32,
+    /// Full name, such as `direct/dest_ip`.
+    pub name: String,
+    /// `OVERLAY_PROP_T_*`
+    pub kind: u32,
+    /// `OVERLAY_PROP_PERM_*`
+    pub prot: u32,
+    /// Default value; empty for none.
+    pub default: Vec<u8>,
+    /// Possible values, for [`overlay_abi::props::parse_possible`]; always 256 bytes.
+    pub possible: Vec<u8>,
+}
+
+/// One property of an instance; which one is said by `info_fill`.
+#[derive(Debug)]
+pub struct PropHandle<'a> {
+    client: &'a Client,
+    id: VarpdId,
+    info: Option<PropInfo>,
+}
+
+impl PropHandle<'_> {
+    /// Turns to the property with this number. `EINVAL` if there is none, `ENOENT` without the instance.
+    pub fn info_fill(&mut self, propid: u32) -> Result<(), Errno> {
+        // The number that stands for "by name" is no property's.
+        if propid == VARPD_PROPID_BY_NAME {
+            return Err(Errno::EINVAL);
+        }
+        self.fill(propid, [0; LIBVARPD_PROP_NAMELEN])
+    }
+
+    /// Turns to the property with this name. `ENOENT` if there is none, `EINVAL` if it has 64 bytes or more.
+    pub fn info_fill_by_name(&mut self, name: &str) -> Result<(), Errno> {
+        self.fill(VARPD_PROPID_BY_NAME, to_c_name(name).ok_or(Errno::EINVAL)?)
+    }
+
+    fn fill(&mut self, propid: u32, name: [u8; LIBVARPD_PROP_NAMELEN]) -> Result<(), Errno> {
+        let mut arg = varpd_client_propinfo_arg_t::new_zeroed();
+        arg.vcfa_id = self.id.0;
+        arg.vcfa_propid = propid;
+        arg.vcfa_name = name;
+        self.client.call(VARPD_CLIENT_PROPINFO, &mut arg)?;
+        let default = arg.vcfa_default.get(..arg.vcfa_defsize as usize).ok_or(Errno::EPROTO)?;
+        self.info = Some(PropInfo {
+            id: arg.vcfa_propid,
+            name: c_name(&arg.vcfa_name).ok_or(Errno::EPROTO)?.to_owned(),
+            kind: arg.vcfa_type,
+            prot: arg.vcfa_prot,
+            default: default.to_vec(),
+            possible: arg.vcfa_poss.to_vec(),
+        });
+        Ok(())
+    }
+
+    /// What the property is. `EINVAL` before a successful fill.
+    pub fn info(&self) -> Result<&PropInfo, Errno> {
+        self.info.as_ref().ok_or(Errno::EINVAL)
+    }
+
+    /// Its value, empty if it is not set. `EINVAL` before a successful fill.
+    pub fn get(&self) -> Result<Vec<u8>, Errno> {
+        let mut arg = self.arg()?;
+        self.client.call(VARPD_CLIENT_GETPROP, &mut arg)?;
+        let size = usize::try_from(arg.vcpa_bufsize).map_err(|_| Errno::E2BIG)?;
+        Ok(arg.vcpa_buf.get(..size).ok_or(Errno::E2BIG)?.to_vec())
+    }
+
+    /// Sets its value.
+    ///
+    /// # Errors
+    /// `EINVAL`: not filled, or no value; `EOVERFLOW`: more than 256 bytes; `EPERM`; else the plugin's own.
+    pub fn set(&self, value: &[u8]) -> Result<(), Errno> {
+        let mut arg = self.arg()?;
+        if value.is_empty() {
+            return Err(Errno::EINVAL);
+        }
+        let room = arg.vcpa_buf.get_mut(..value.len()).ok_or(Errno::EOVERFLOW)?;
+        room.copy_from_slice(value);
+        arg.vcpa_bufsize = value.len() as _;
+        self.client.call(VARPD_CLIENT_SETPROP, &mut arg)
+    }
+
+    fn arg(&self) -> Result<varpd_client_prop_arg_t, Errno> {
+        let mut arg = varpd_client_prop_arg_t::new_zeroed();
+        arg.vcpa_id = self.id.0;
+        arg.vcpa_propid = self.info()?.id;
+        Ok(arg)
+    }
+}
