@@ -15,12 +15,10 @@
 use overlay_abi::ids::{MacAddr, UnderlayAddr};
 use std::net::{IpAddr, Ipv6Addr};
 
-/// The frame goes to a MAC address (OVERLAY_PLUGIN_D_ETHERNET).
-pub const D_ETHERNET: u32 = 0x1;
-/// To an IP address (OVERLAY_PLUGIN_D_IP).
-pub const D_IP: u32 = 0x2;
-/// To a port (OVERLAY_PLUGIN_D_PORT).
-pub const D_PORT: u32 = 0x4;
+pub use overlay_abi::target::{
+    OVERLAY_PLUGIN_D_ETHERNET as D_ETHERNET, OVERLAY_PLUGIN_D_IP as D_IP,
+    OVERLAY_PLUGIN_D_PORT as D_PORT,
+};
 
 /// Where a frame goes. Parts that the encapsulation does not ask for are zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,6 +157,9 @@ mod tests {
             }
         }
         assert_eq!(Dest::parse(0, ""), None);
-        assert_eq!(Dest::parse(7, "2:8:20:aa:0:1,::1:80").unwrap().format(7), "2:8:20:aa:0:1,[::1]:80");
+        assert_eq!(
+            Dest::parse(7, "2:8:20:aa:0:1,::1:80").unwrap().format(7),
+            "2:8:20:aa:0:1,[::1]:80"
+        );
     }
 }

@@ -61,7 +61,8 @@ pub fn format_possible(blob: &[u8]) -> String {
     match parse_possible(blob) {
         Ok(Values::Any) => UNSET.to_owned(),
         Ok(Values::Ranges(ranges)) => {
-            let range = |(min, max)| if min == max { format!("{min}") } else { format!("{min}-{max}") };
+            let range =
+                |(min, max)| if min == max { format!("{min}") } else { format!("{min}-{max}") };
             ranges.map(range).collect::<Vec<_>>().join(",")
         }
         Ok(Values::Texts(texts)) => texts.collect::<Vec<_>>().join(","),
