@@ -1,4 +1,110 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! Build and test tasks of this project.
+//! Build and test tasks of this project: `cargo xtask TASK`.
+//!
+//! A task is here when it needs more than one cargo command; what one cargo command does is not wrapped.
 
-fn main() {}
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Build and test tasks of this project.")]
+enum Task {
+    /// Run every test: formatting of the manual pages, unit, integration and whole-system tests.
+    ///
+    /// Tests that need root, network namespaces or a tool that is not there are skipped, and counted.
+    Test {
+        /// Passed on to the test runner, such as a test name.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        runner_args: Vec<String>,
+    },
+    /// Check the manual pages with mandoc.
+    Man,
+    /// Count instructions per packet with callgrind and write the figures as a table.
+    Bench {
+        /// Only the cases whose name contains this.
+        filter: Option<String>,
+    },
+}
+
+fn main() -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
+    std::env::set_current_dir(&root)?;
+    match Task::parse() {
+        Task::Test { runner_args } => test(&root, &runner_args),
+        Task::Man => man(&root),
+        Task::Bench { filter } => bench(&root, filter.as_deref()),
+    }
+}
+
+fn cargo() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+fn has(program: &str) -> bool {
+    Command::new(program)
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok()
+}
+
+fn run(cmd: &mut Command) -> Result<()> {
+    let status = cmd.status().with_context(|| format!("cannot run {:?}", cmd.get_program()))?;
+    if !status.success() {
+        bail!("{:?} failed: {status}", cmd.get_program());
+    }
+    Ok(())
+}
+
+fn test(root: &Path, args: &[String]) -> Result<()> {
+    if args.is_empty() {
+        if has("mandoc") {
+            man(root)?;
+        } else {
+            eprintln!("mandoc is not installed: manual pages not checked");
+        }
+    }
+    // Skipped tests leave a line here: neither test runner knows a test that decides by itself to be skipped.
+    let skips = root.join("target/skipped-tests");
+    std::fs::create_dir_all(root.join("target"))?;
+    let _ = std::fs::remove_file(&skips);
+    let nextest = cargo().args(["nextest", "--version"]).output().is_ok_and(|o| o.status.success());
+    let mut cmd = cargo();
+    if nextest {
+        cmd.args(["nextest", "run", "--workspace", "--no-fail-fast"]);
+    } else {
+        // The kernel is one per process, so without nextest's process per test they take turns.
+        cmd.args(["test", "--workspace", "--no-fail-fast"]);
+    }
+    cmd.args(args).env("OVERLAY_SKIPPED_TESTS", &skips);
+    let result = run(&mut cmd);
+    let skipped = std::fs::read_to_string(&skips).unwrap_or_default();
+    if !skipped.is_empty() {
+        println!("\n{} tests were skipped, and passed only in name:", skipped.lines().count());
+        print!("{skipped}");
+    }
+    result
+}
+
+fn man(root: &Path) -> Result<()> {
+    let mut pages: Vec<PathBuf> = std::fs::read_dir(root.join("man"))
+        .context("no man directory")?
+        .map(|e| e.map(|e| e.path()))
+        .collect::<Result<_, _>>()?;
+    pages.sort();
+    run(Command::new("mandoc").args(["-Tlint", "-Wwarning"]).args(pages))
+}
+
+fn bench(root: &Path, filter: Option<&str>) -> Result<()> {
+    if !has("valgrind") {
+        bail!("valgrind is not installed (Debian: apt-get install valgrind)");
+    }
+    run(cargo().args(["build", "--release", "--package", "bench"]))?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let mut cmd = Command::new(target.join("release/bench"));
+    cmd.args(filter);
+    run(&mut cmd)
+}
