@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: CDDL-1.0
+//! Compiles the installed C headers (`usr/include`) with an assertion for every number, layout and
+//! signature that `abi.json` has of them: with gcc -m64, and with -m32 where it can.
+use serde_json::Value;
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+
+/// Our header, the header's name in `abi.json`, and the models it is for.
+const HEADERS: &[(&str, &str, &[&str])] = &[
+    ("sys/overlay_common.h", "sys/overlay_common.h", &["user_amd64", "user_i386"]),
+    ("sys/overlay.h", "sys/overlay.h", &["user_amd64", "user_i386"]),
+    ("sys/overlay_target.h", "sys/overlay_target.h", &["user_amd64", "user_i386"]),
+    ("sys/overlay_plugin.h", "sys/overlay_plugin.h", &["kernel_amd64"]),
+    ("sys/vxlan.h", "sys/vxlan.h", &["user_amd64", "user_i386"]),
+    (
+        "libvarpd_provider.h",
+        "varpd/libvarpd/common/libvarpd_provider.h",
+        &["user_amd64", "user_i386"],
+    ),
+];
+
+/// In the header of one tree only, and exported by no libvarpd.
+const LEFT_OUT: &[&str] = &["libvarpd_plugin_bunyan"];
+
+fn json() -> Value {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/abi/abi.json");
+    let text = std::fs::read_to_string(path).unwrap_or_else(|e| {
+        panic!("cannot read {path}: {e}; it comes with the project's shared files")
+    });
+    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{path}: {e}"))
+}
+
+/// `**const char` as C writes it: `const char **`.
+fn c_type(t: &str) -> String {
+    let stars = t.len() - t.trim_start_matches('*').len();
+    format!("{} {}", &t[stars..], "*".repeat(stars))
+}
+
+fn c_args<'a>(args: impl Iterator<Item = &'a str>) -> String {
+    let args: Vec<String> = args.map(c_type).collect();
+    if args.is_empty() { "void".to_owned() } else { args.join(", ") }
+}
+
+/// The assertions about one header in one model.
+fn assertions(model: &Value, header: &str, out: &mut Vec<String>) {
+    let mut check = |condition: String| {
+        let text = condition.replace('"', "'");
+        out.push(format!("_Static_assert({condition}, \"{text}\");"));
+    };
+    let ours = |v: &&Value| v["header"] == header;
+    let members = |what: &str| model[what].as_object().expect("a table");
+    for (name, c) in members("constants").iter().filter(|(_, c)| ours(c)) {
+        check(format!("({name}) == ({})", c["value"]));
+    }
+    for (name, e) in members("enums").iter().filter(|(_, e)| ours(e)) {
+        check(format!("sizeof ({name}) == {}", e["size"]));
+        for (value, n) in e["values"].as_object().expect("values") {
+            check(format!("({value}) == ({n})"));
+        }
+    }
+    for s in model["structs"].as_array().expect("structs").iter().filter(ours) {
+        for name in s["c_names"].as_array().expect("names") {
+            let name = name.as_str().expect("a name");
+            check(format!("sizeof ({name}) == {}", s["size"]));
+            check(format!("_Alignof ({name}) == {}", s["align"]));
+            for f in s["fields"].as_array().expect("fields") {
+                let field = f["name"].as_str().expect("a name");
+                check(format!("__builtin_offsetof({name}, {field}) == {}", f["offset"]));
+                if f["size"] != 0 {
+                    check(format!("sizeof ((({name} *)0)->{field}) == {}", f["size"]));
+                }
+            }
+        }
+    }
+    for (name, f) in members("function_types").iter().filter(|(_, f)| ours(f)) {
+        let sig = f["sig"].as_str().expect("a signature");
+        let (args, ret) = sig
+            .strip_prefix("*fn(")
+            .and_then(|s| s.rsplit_once(") -> "))
+            .unwrap_or_else(|| panic!("{sig}"));
+        let (args, ret) = (c_args(args.split(", ")), c_type(ret));
+        check(format!("__builtin_types_compatible_p({name}, {ret} (*)({args}))"));
+    }
+    for (name, f) in members("functions").iter().filter(|(_, f)| ours(f)) {
+        if LEFT_OUT.contains(&name.as_str()) {
+            continue;
+        }
+        let args = f["args"].as_array().expect("arguments").iter();
+        let args = c_args(args.map(|a| a.as_str().expect("a type")));
+        let ret = c_type(f["ret"].as_str().expect("a type"));
+        check(format!("__builtin_types_compatible_p(__typeof__ (&{name}), {ret} (*)({args}))"));
+    }
+}
+
+/// Compiles; the error is what the compiler says.
+fn compile(flag: &str, source: &str) -> Result<(), String> {
+    let include = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../usr/include");
+    let dir = std::env::temp_dir().join(format!("overlay-abi-{}-{flag}", std::process::id()));
+    std::fs::create_dir_all(&dir).map_err(|e| e.to_string())?;
+    let file = dir.join("headers.c");
+    std::fs::write(&file, source).map_err(|e| e.to_string())?;
+    let out = Command::new("gcc")
+        .args([flag, "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", "-I"])
+        .arg(include)
+        .arg(&file)
+        .output();
+    let _ = std::fs::remove_dir_all(&dir);
+    let out = out.map_err(|e| format!("gcc: {e}"))?;
+    if out.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&out.stderr).into()) }
+}
+
+/// Counts the test as skipped, as `cargo xtask test` asks for.
+fn skip(why: &str) {
+    eprintln!("skipped: {why}");
+    let Some(list) = std::env::var_os("OVERLAY_SKIPPED_TESTS") else { return };
+    let line = format!("c_headers: {}\n", why.lines().next().unwrap_or_default());
+    let file = std::fs::OpenOptions::new().create(true).append(true).open(list);
+    file.and_then(|mut f| f.write_all(line.as_bytes())).expect("the list of skipped tests");
+}
+
+fn check(flag: &str, models: &[&str]) {
+    // Without this compiler, or without its libraries for that model, there is nothing to find out.
+    if let Err(e) = compile(flag, "#include <sys/socket.h>\n#include <netinet/in.h>\n") {
+        skip(&format!("gcc {flag} does not work here: {e}"));
+        return;
+    }
+    let json = json();
+    for (ours, theirs, for_models) in HEADERS {
+        let mut asserts = Vec::new();
+        for model in for_models.iter().filter(|m| models.contains(m)) {
+            assertions(&json["base"][model], theirs, &mut asserts);
+            assert!(asserts.len() > 3, "{theirs} is not in abi.json");
+        }
+        // Alone, so that each includes what it needs.
+        let source = format!("#include <{ours}>\n{}\n", asserts.join("\n"));
+        compile(flag, &source).unwrap_or_else(|e| panic!("{ours} {flag}:\n{e}"));
+    }
+}
+
+#[test]
+fn headers_of_64_bit_programs_and_the_kernel() {
+    check("-m64", &["user_amd64", "kernel_amd64"]);
+}
+
+#[test]
+fn headers_of_32_bit_programs() {
+    check("-m32", &["user_i386"]);
+}
+
+/// The test itself: a wrong layout must not compile.
+#[test]
+fn a_wrong_assertion_is_noticed() {
+    if compile("-m64", "").is_ok() {
+        let wrong = "#include <sys/overlay.h>\n\
+            _Static_assert(sizeof (overlay_ioc_create_t) == 44, \"\");\n";
+        assert!(compile("-m64", wrong).is_err());
+    }
+}
