@@ -1,15 +1,74 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! A userland implementation of the illumos kernel interfaces the drivers import.
 //!
-//! What `src/net` uses of the rest of the crate (and the other way round `net::boot`, `net::shutdown`):
+//! ```text
+//!    fakekerneld, tests, benches ──► host: boot, modload, dev::open + ioctl, kstat::read, net::..., violations
+//!                                      │
+//!        overlay, vxlan (rlibs, or     │            every C symbol of illumos-sys-hdrs and of
+//!        loaded files) ────────────────┴──────────► abi/kernel_imports.json, #[no_mangle], defined here
+//!                                                     unix, genunix: this directory      mac, dls, dld, ksocket: net/
+//! ```
 //!
+//! A driver cannot tell that it is not in the kernel, except that this kernel looks closer: with [`host::Checks::Debug`]
+//! it records each broken rule as a [`check::Violation`] and goes on as harmlessly as it can. With `Checks::Off` it is
+//! as fast as it can be.
+//!
+//! Vocabulary. A *module* is what modload loads: init, fini, info. A *driver* is what a module installs for a device;
+//! there is instance 0 only. A *receive context* is a thread that delivers packets and must not sleep. *Attribution*
+//! says whose module's code made an allocation: the innermost stack frame in a crate under kernel/ that is a module,
+//! or in text that a loader registered.
+//!
+//! # Locks
+//! The C functions' own tables use parking_lot mutexes that are leaves: no module code runs under them and none is held
+//! over another, save `dev` opening → device state, and lock order → symbol names. `cv_wait` parks in parking_lot_core,
+//! in whose callbacks no parking_lot lock may be taken: mutex_exit is written so.
+//!
+//! # For src/net
 //! ```text
 //! check::violation(kind, text)          record a violation
 //! ctx::enter_receive() -> ReceiveGuard  this thread delivers packets until the guard drops: no sleeping
-//! ctx::upcall(what)                     a call into a driver that must be made without locks: records held ones
-//! mblk::esballoc(base, len, free: Box<dyn FnOnce() + Send>) -> *mut mblk_t   message over someone's buffer
-//! mblk::from_slice(&[u8], headroom) -> *mut mblk_t        mblk::hcksum/lso fields: mac_hcksum_*, lso_info_set are here
-//! dev::register(path, Arc<dyn Dev>)     a device the kernel itself serves (/dev/dld): open, close, ioctl
-//! kmem and locks                        the C functions themselves, or Rust's own: the net code may use parking_lot
+//! ctx::upcall(what)                     a call that must be made without locks: records those held
+//! ctx::may_sleep(what)                  a call that may sleep: records it in a receive context
+//! mblk::alloc, esballoc, from_slice, to_vec, blocks       messages, never made to fail on purpose
+//! dev::register(path, Arc<dyn Dev>)     a device the kernel itself serves (/dev/dld)
+//! symbols! { SYMBOLS "misc/mac": f, g, }                  the file's part of the table
 //! ```
+mod avl;
+pub mod check;
+pub mod cred;
+pub mod ctx;
+mod cv;
+pub mod dev;
+pub(crate) mod devinfo;
+pub mod fault;
+pub mod fm;
+mod futex;
+pub mod host;
+mod id_space;
+pub mod kmem;
+pub mod kstat;
+mod list;
+mod locks;
+pub mod log;
+pub mod mblk;
+mod module;
+mod mutex;
 pub mod net;
+mod offload;
+pub mod probes;
+mod refhash;
+mod rwlock;
+mod soft_state;
+mod stack;
+pub mod stream;
+pub mod symbols;
+mod text;
+mod time;
+pub mod user;
+
+pub use symbols::symbols;
+
+/// For a loader: whose code lies where, so that leaks are attributed.
+pub mod text_ranges {
+    pub use crate::stack::{register_text, unregister_text};
+}

@@ -6,3 +6,6 @@ pub fn boot(_txpool: usize) {}
 
 /// Called by shutdown after the last module is gone: stops the receive threads and frees what they hold.
 pub fn shutdown() {}
+
+/// What the network half exports.
+pub(crate) const SYMBOLS: &[crate::symbols::Symbol] = &[];

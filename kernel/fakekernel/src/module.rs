@@ -1,0 +1,432 @@
+// SPDX-License-Identifier: CDDL-1.0
+//! Loading and unloading modules: their init, info and fini, attach and detach, and what they leave behind.
+//!
+//! ```text
+//!   modload:    load what it depends on, init -> mod_install, attach instance 0 of its driver
+//!   modunload:  refused while others depend on it; detach (refused while open or by the driver), fini -> mod_remove;
+//!               then its kmem and mblks must all be free
+//! ```
+//! No lock is held while module code runs: a state keeps other threads out.
+use crate::check::{Kind, debug, violation};
+use crate::ctx;
+use crate::devinfo::DevInfo;
+use crate::{kmem, mblk};
+use illumos_sys_hdrs::{MODREV_1, mod_ops, modinfo, modldrv, modlinkage, modlmisc};
+use overlay_abi::errno::Errno;
+use parking_lot::{Condvar, Mutex};
+use std::cell::RefCell;
+use std::ffi::{CStr, c_char, c_int};
+use std::sync::Arc;
+use std::thread::ThreadId;
+use std::time::{Duration, Instant};
+
+/// A module that is linked into the process, or was put there by a loader.
+#[derive(Clone, Copy)]
+pub struct StaticModule {
+    /// Directory and file: `drv/overlay`.
+    pub name: &'static str,
+    /// `_init`: 0 or an errno.
+    pub init: unsafe extern "C" fn() -> c_int,
+    /// `_fini`: 0 or an errno.
+    pub fini: unsafe extern "C" fn() -> c_int,
+    /// `_info`: not 0 if it filled the structure.
+    pub info: unsafe extern "C" fn(*mut modinfo) -> c_int,
+}
+
+/// One line of modinfo.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModInfo {
+    /// Number given at the first load.
+    pub id: i32,
+    /// Directory and file.
+    pub name: String,
+    /// What its linkage says of it.
+    pub description: String,
+}
+
+enum State {
+    Absent,
+    /// A thread runs its init or fini.
+    Changing(ThreadId),
+    Loaded,
+}
+
+struct Module {
+    code: StaticModule,
+    depends: Vec<String>,
+    id: i32,
+    /// When it was loaded, in the order of loads.
+    order: u64,
+    state: State,
+}
+
+#[derive(Default)]
+struct Modules {
+    all: Vec<Module>,
+    loads: u64,
+}
+
+static MODULES: Mutex<Option<Modules>> = Mutex::new(None);
+static CHANGED: Condvar = Condvar::new();
+
+thread_local! {
+    /// The module whose init or fini this thread runs, and the drivers it has installed.
+    static CURRENT: RefCell<Option<(String, Vec<Arc<DevInfo>>)>> = const { RefCell::new(None) };
+}
+
+/// Drivers of loaded modules.
+static DRIVERS: Mutex<Vec<(String, Arc<DevInfo>)>> = Mutex::new(Vec::new());
+
+/// A pseudo driver's major number; what it is does not matter, only that it is not 0.
+const FIRST_MAJOR: u32 = 256;
+
+/// What a `mod_ops` is here: only its address counts.
+#[repr(C)]
+pub(crate) struct ModOps([u8; 64]);
+
+#[unsafe(no_mangle)]
+#[allow(non_upper_case_globals)]
+static mod_driverops: ModOps = ModOps([0; 64]);
+#[unsafe(no_mangle)]
+#[allow(non_upper_case_globals)]
+static mod_miscops: ModOps = ModOps([1; 64]);
+
+/// Makes a module known to modload; `depends` are loaded first and cannot be unloaded before it.
+pub(crate) fn register(code: StaticModule, depends: &[&str]) {
+    let mut m = MODULES.lock();
+    let m = m.get_or_insert_default();
+    if m.all.iter().any(|m| m.code.name == code.name) {
+        violation(Kind::Misuse, format!("module {} registered twice", code.name));
+        return;
+    }
+    let depends = depends.iter().map(ToString::to_string).collect();
+    let id = m.all.len() as i32 + 1;
+    m.all.push(Module { code, depends, id, order: 0, state: State::Absent });
+}
+
+/// Forgets all modules: the kernel goes down.
+pub(crate) fn forget() {
+    *MODULES.lock() = None;
+    DRIVERS.lock().clear();
+}
+
+enum Begin {
+    /// It is in the wanted state already.
+    Done(i32),
+    Go(StaticModule, Vec<String>, i32),
+}
+
+/// Waits until nobody else changes the module, then marks it as changing; `load` says to what end.
+fn begin(name: &str, load: bool) -> Result<Begin, Errno> {
+    let me = std::thread::current().id();
+    let mut guard = MODULES.lock();
+    loop {
+        let ms = guard.get_or_insert_default();
+        let dependent = ms
+            .all
+            .iter()
+            .any(|m| m.depends.iter().any(|d| d == name) && !matches!(m.state, State::Absent));
+        let m = ms.all.iter_mut().find(|m| m.code.name == name).ok_or(Errno::ENOENT)?;
+        match m.state {
+            State::Changing(by) if by == me => return Err(Errno::EBUSY),
+            State::Changing(_) => CHANGED.wait(&mut guard),
+            State::Loaded if load => return Ok(Begin::Done(m.id)),
+            State::Absent if !load => return Ok(Begin::Done(m.id)),
+            _ if !load && dependent => return Err(Errno::EBUSY),
+            _ => {
+                m.state = State::Changing(me);
+                return Ok(Begin::Go(m.code, m.depends.clone(), m.id));
+            }
+        }
+    }
+}
+
+fn end(name: &str, loaded: bool) {
+    let mut guard = MODULES.lock();
+    let ms = guard.get_or_insert_default();
+    ms.loads += 1;
+    let order = ms.loads;
+    if let Some(m) = ms.all.iter_mut().find(|m| m.code.name == name) {
+        m.state = if loaded { State::Loaded } else { State::Absent };
+        if loaded {
+            m.order = order;
+        }
+    }
+    drop(guard);
+    CHANGED.notify_all();
+}
+
+fn basename(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or(name)
+}
+
+/// Runs module code with the thread marked as doing so; what it installed or kept installed.
+fn run(
+    name: &str,
+    drivers: Vec<Arc<DevInfo>>,
+    f: impl FnOnce() -> c_int,
+) -> (c_int, Vec<Arc<DevInfo>>) {
+    let outer = CURRENT.replace(Some((name.to_string(), drivers)));
+    let r = f();
+    let (_, drivers) = CURRENT.replace(outer).unwrap_or_default();
+    (r, drivers)
+}
+
+/// Loads a module; its number.
+///
+/// ENOENT: not known. Else what init says, or ENXIO when the driver does not attach.
+pub(crate) fn load(name: &str) -> Result<i32, Errno> {
+    ctx::may_sleep("modload");
+    let (code, depends, id) = match begin(name, true)? {
+        Begin::Done(id) => return Ok(id),
+        Begin::Go(code, depends, id) => (code, depends, id),
+    };
+    let loaded = load_code(name, code, &depends);
+    end(name, loaded.is_ok());
+    loaded.map(|()| id)
+}
+
+fn load_code(name: &str, code: StaticModule, depends: &[String]) -> Result<(), Errno> {
+    for d in depends {
+        load(d)?;
+    }
+    // SAFETY: _init(9E).
+    let (r, drivers) = run(name, Vec::new(), || unsafe { (code.init)() });
+    if r != 0 {
+        for d in drivers {
+            violation(
+                Kind::Leak,
+                format!("init of {name} failed and left driver {} installed", d.driver_name()),
+            );
+        }
+        check_leaks(name);
+        return Err(Errno(r));
+    }
+    for d in &drivers {
+        DRIVERS.lock().push((name.to_string(), d.clone()));
+    }
+    if drivers.iter().all(|d| d.attach().is_ok()) {
+        return Ok(());
+    }
+    DRIVERS.lock().retain(|(n, _)| n != name);
+    // SAFETY: _fini(9E).
+    let (r, _) = run(name, drivers, || unsafe { (code.fini)() });
+    if r != 0 {
+        violation(Kind::Misuse, format!("{name} neither attaches nor unloads (errno {r})"));
+    }
+    check_leaks(name);
+    Err(Errno::ENXIO)
+}
+
+/// Unloads a module, or says why not: EBUSY when others depend on it, it is open or refuses to detach; else what fini
+/// says. What it leaks is recorded.
+pub(crate) fn unload(name: &str) -> Result<(), Errno> {
+    ctx::may_sleep("modunload");
+    let code = match begin(name, false)? {
+        Begin::Done(_) => return Ok(()),
+        Begin::Go(code, _, _) => code,
+    };
+    let r = unload_code(name, code);
+    end(name, r.is_err());
+    if r.is_ok() {
+        check_leaks(name);
+    }
+    r
+}
+
+fn unload_code(name: &str, code: StaticModule) -> Result<(), Errno> {
+    let drivers: Vec<_> =
+        DRIVERS.lock().iter().filter(|(n, _)| n == name).map(|(_, d)| d.clone()).collect();
+    let attach_again = |drivers: &[Arc<DevInfo>]| {
+        for d in drivers {
+            if !d.state.lock().attached && d.attach().is_err() {
+                violation(Kind::Misuse, format!("{} does not attach again", d.driver_name()));
+            }
+        }
+    };
+    if drivers.iter().any(|d| d.detach().is_err()) {
+        attach_again(&drivers);
+        return Err(Errno::EBUSY);
+    }
+    // SAFETY: _fini(9E).
+    let (r, left) = run(name, drivers.clone(), || unsafe { (code.fini)() });
+    if r != 0 {
+        attach_again(&left);
+        return Err(Errno(r));
+    }
+    if !left.is_empty() {
+        violation(Kind::Leak, format!("fini of {name} did not call mod_remove"));
+    }
+    DRIVERS.lock().retain(|(n, _)| n != name);
+    Ok(())
+}
+
+/// Time given to messages that are still on their way through the kernel's threads when their module goes.
+const IN_FLIGHT: Duration = Duration::from_millis(300);
+
+fn check_leaks(name: &str) {
+    if !debug() {
+        return;
+    }
+    let module = basename(name);
+    let until = Instant::now() + IN_FLIGHT;
+    while mblk::in_use_by(module) > 0 && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    kmem::leaks(Some(module));
+    mblk::leaks(Some(module));
+}
+
+/// Loaded modules, the last loaded first.
+pub(crate) fn loaded() -> Vec<&'static str> {
+    let guard = MODULES.lock();
+    let mut l: Vec<_> = guard
+        .iter()
+        .flat_map(|m| &m.all)
+        .filter(|m| matches!(m.state, State::Loaded))
+        .map(|m| (m.order, m.code.name))
+        .collect();
+    l.sort_unstable_by(|a, b| b.cmp(a));
+    l.into_iter().map(|(_, n)| n).collect()
+}
+
+/// Loaded modules with what they say of themselves.
+pub(crate) fn info() -> Vec<ModInfo> {
+    let loaded: Vec<_> = {
+        let guard = MODULES.lock();
+        let all = guard.iter().flat_map(|m| &m.all);
+        all.filter(|m| matches!(m.state, State::Loaded)).map(|m| (m.id, m.code)).collect()
+    };
+    let of = |(id, code): (i32, StaticModule)| {
+        // SAFETY: modinfo is numbers and bytes.
+        let mut mi: modinfo = unsafe { std::mem::zeroed() };
+        // SAFETY: _info(9E).
+        let filled = unsafe { (code.info)(&mut mi) } != 0;
+        let text = mi.mi_msinfo[0].msi_linkinfo.map(|c| c as u8);
+        let text = text.split(|c| *c == 0).next().unwrap_or_default();
+        let description =
+            if filled { String::from_utf8_lossy(text).into_owned() } else { String::new() };
+        ModInfo { id, name: code.name.to_string(), description }
+    };
+    loaded.into_iter().map(of).collect()
+}
+
+/// The entries of a linkage: (its ops, the structure).
+unsafe fn entries(l: *const modlinkage) -> Vec<(*const mod_ops, *const modldrv)> {
+    // SAFETY: modlinkage(9S): pointers up to a NULL, each to a structure that begins with its ops.
+    unsafe {
+        let all = (*l).ml_linkage.iter().take_while(|p| !p.is_null());
+        all.map(|p| (*p.cast::<*const mod_ops>(), p.cast::<modldrv>())).collect()
+    }
+}
+
+fn is_driver(ops: *const mod_ops) -> bool {
+    std::ptr::eq(ops.cast::<ModOps>(), &raw const mod_driverops)
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn mod_install(l: *const modlinkage) -> c_int {
+    // SAFETY: mod_install(9F).
+    let entries = unsafe {
+        if (*l).ml_rev != MODREV_1 {
+            return Errno::EINVAL.0;
+        }
+        entries(l)
+    };
+    if entries.is_empty() {
+        return Errno::EINVAL.0;
+    }
+    CURRENT.with_borrow_mut(|c| {
+        let Some((name, drivers)) = c else {
+            violation(Kind::Misuse, "mod_install outside of a module's init");
+            return Errno::EINVAL.0;
+        };
+        for (ops, e) in entries {
+            if !is_driver(ops) {
+                if !std::ptr::eq(ops.cast::<ModOps>(), &raw const mod_miscops) {
+                    return Errno::EINVAL.0;
+                }
+                continue;
+            }
+            // SAFETY: a modldrv, by its ops.
+            let dev_ops = unsafe { (*e).drv_dev_ops };
+            if dev_ops.is_null() {
+                return Errno::EINVAL.0;
+            }
+            let mut driver_name = basename(name).to_string();
+            driver_name.push('\0');
+            drivers.push(Arc::new(DevInfo {
+                name: driver_name,
+                major: FIRST_MAJOR + DRIVERS.lock().len() as u32 + drivers.len() as u32,
+                ops: dev_ops,
+                state: Mutex::default(),
+                opening: Mutex::default(),
+                fm: Mutex::default(),
+            }));
+        }
+        0
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn mod_remove(_l: *const modlinkage) -> c_int {
+    let drivers = CURRENT.with_borrow(|c| c.as_ref().map(|(_, d)| d.clone()));
+    let Some(drivers) = drivers else {
+        violation(Kind::Misuse, "mod_remove outside of a module's fini");
+        return Errno::EBUSY.0;
+    };
+    if drivers.iter().any(|d| d.detach().is_err()) {
+        return Errno::EBUSY.0;
+    }
+    CURRENT.with_borrow_mut(|c| {
+        if let Some((_, d)) = c {
+            d.clear();
+        }
+    });
+    0
+}
+
+/// Copies the descriptions; 1, as `_info` is to return.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn mod_info(l: *const modlinkage, mi: *mut modinfo) -> c_int {
+    // SAFETY: mod_info(9F).
+    unsafe {
+        (*mi).mi_rev = (*l).ml_rev;
+        for (slot, (ops, e)) in (*mi).mi_msinfo.iter_mut().zip(entries(l)) {
+            let text = if is_driver(ops) {
+                (*e).drv_linkinfo
+            } else {
+                (*e.cast::<modlmisc>()).misc_linkinfo
+            };
+            let room = slot.msi_linkinfo.len() - 1;
+            let bytes = CStr::from_ptr(text).to_bytes().iter().take(room);
+            for (to, from) in slot.msi_linkinfo.iter_mut().zip(bytes) {
+                *to = *from as c_char;
+            }
+        }
+    }
+    1
+}
+
+/// Loads `subdir/name`; its number, or -1. With a slash in the name it is refused. No hold is kept.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn modload(subdir: *const c_char, name: *const c_char) -> c_int {
+    // SAFETY: modload: a name, a directory or NULL.
+    let (subdir, name) = unsafe {
+        let text = |s| CStr::from_ptr(s).to_string_lossy().into_owned();
+        ((!subdir.is_null()).then(|| text(subdir)), text(name))
+    };
+    if name.contains('/') {
+        return -1;
+    }
+    let dirs: Vec<&str> = match &subdir {
+        Some(s) => vec![s],
+        None => vec!["drv", "misc"],
+    };
+    let found = dirs.iter().find_map(|d| load(&format!("{d}/{name}")).ok());
+    found.unwrap_or(-1)
+}
+
+crate::symbols! { SYMBOLS "genunix":
+    mod_install, mod_remove, mod_info, modload, ; mod_driverops, mod_miscops,
+}

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: CDDL-1.0
+//! The table of everything this kernel exports, for a loader of module files.
+use std::sync::OnceLock;
+
+/// One exported name.
+#[derive(Clone, Copy, Debug)]
+pub struct Symbol {
+    /// C name.
+    pub name: &'static str,
+    addr: *const (),
+    /// The module a loaded file must depend on to import it; `unix` and `genunix` are always there.
+    pub module: &'static str,
+}
+
+// SAFETY: the address is a constant, of a function or of data that synchronises itself.
+unsafe impl Sync for Symbol {}
+// SAFETY: as above.
+unsafe impl Send for Symbol {}
+
+impl Symbol {
+    /// An entry of a table.
+    pub const fn new(name: &'static str, addr: *const (), module: &'static str) -> Symbol {
+        Symbol { name, addr, module }
+    }
+
+    /// Where it is.
+    pub fn addr(&self) -> usize {
+        self.addr as usize
+    }
+}
+
+/// `symbols! { TABLE "module": function, ..., ; static, ... }` makes the table of a source file.
+#[macro_export]
+macro_rules! symbols {
+    ($table:ident $module:literal: $($f:ident,)* $(; $($d:ident,)*)?) => {
+        /// What this file exports.
+        pub(crate) const $table: &[$crate::symbols::Symbol] = &[
+            $($crate::symbols::Symbol::new(stringify!($f), $f as *const (), $module),)*
+            $($($crate::symbols::Symbol::new(stringify!($d), (&raw const $d).cast(), $module),)*)?
+        ];
+    };
+}
+
+/// Functions a module imports from unix that libc defines under the same name with the same meaning.
+macro_rules! from_libc {
+    ($($f:ident)*) => {
+        mod c {
+            unsafe extern "C" { $(pub(super) fn $f();)* }
+        }
+        const LIBC: &[Symbol] = &[$(Symbol::new(stringify!($f), c::$f as *const (), "unix"),)*];
+    };
+}
+from_libc! {
+    bcmp bcopy bzero htonl htons memchr memcmp memcpy memmove memset ntohl ntohs strchr strcmp strlen strncmp strnlen
+    snprintf vsnprintf
+}
+
+/// Every exported symbol: (C name, address, providing module).
+pub fn symbols() -> &'static [(&'static str, usize, &'static str)] {
+    static ALL: OnceLock<Vec<(&'static str, usize, &'static str)>> = OnceLock::new();
+    ALL.get_or_init(|| {
+        let tables = [
+            LIBC,
+            crate::avl::SYMBOLS,
+            crate::cred::SYMBOLS,
+            crate::cv::SYMBOLS,
+            crate::devinfo::SYMBOLS,
+            crate::fm::SYMBOLS,
+            crate::id_space::SYMBOLS,
+            crate::kmem::SYMBOLS,
+            crate::kstat::SYMBOLS,
+            crate::list::SYMBOLS,
+            crate::log::SYMBOLS,
+            crate::mblk::SYMBOLS,
+            crate::module::SYMBOLS,
+            crate::mutex::SYMBOLS,
+            crate::offload::SYMBOLS,
+            crate::refhash::SYMBOLS,
+            crate::rwlock::SYMBOLS,
+            crate::soft_state::SYMBOLS,
+            crate::stream::SYMBOLS,
+            crate::text::SYMBOLS,
+            crate::time::SYMBOLS,
+            crate::user::SYMBOLS,
+            crate::net::SYMBOLS,
+        ];
+        tables.into_iter().flatten().map(|s| (s.name, s.addr(), s.module)).collect()
+    })
+}
