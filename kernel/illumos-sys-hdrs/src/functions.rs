@@ -50,6 +50,14 @@ unsafe extern "C" {
     pub fn ddi_get_lbolt() -> clock_t;
     pub fn drv_usectohz(us: clock_t) -> clock_t;
     pub fn drv_hztousec(ticks: clock_t) -> clock_t;
+    /// Calls `f(arg)` once, so many ticks from now, from a thread that must not sleep for long. The id is for untimeout.
+    pub fn timeout(
+        f: unsafe extern "C" fn(*mut c_void),
+        arg: *mut c_void,
+        ticks: clock_t,
+    ) -> *mut c_void;
+    /// Waits for a call that is running. -1: it has run already; else the ticks that were left.
+    pub fn untimeout(id: *mut c_void) -> clock_t;
     pub fn cmn_err(level: c_int, format: *const c_char, ...);
     pub fn panic(format: *const c_char, ...) -> !;
     pub fn assfail(expr: *const c_char, file: *const c_char, line: c_int) -> c_int;
