@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! The varpd program.
+//! The virtual ARP daemon.
 
-fn main() -> std::process::ExitCode {
-    varpd::main(std::env::args_os())
-}
+fn main() {}

@@ -82,7 +82,10 @@ pub fn symbols() -> &'static [(&'static str, usize, &'static str)] {
             crate::text::SYMBOLS,
             crate::time::SYMBOLS,
             crate::user::SYMBOLS,
-            crate::net::SYMBOLS,
+            crate::net::dld::SYMBOLS,
+            crate::net::dls::SYMBOLS,
+            crate::net::ksocket::SYMBOLS,
+            crate::net::mac::SYMBOLS,
         ];
         tables.into_iter().flatten().map(|s| (s.name, s.addr(), s.module)).collect()
     })

@@ -295,6 +295,14 @@ pub struct mac_propval_range_t {
     pub mpr_type: u32,
     pub mpr_uint32: [mac_propval_uint32_range_t; 1],
 }
+/// Answer of mc_getcapab to MAC_CAPAB_LSO: largest packet in bytes for each of the flags.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct mac_capab_lso_t {
+    pub lso_flags: u32,
+    pub lso_basic_tcp_ipv4: u32,
+    pub lso_basic_tcp_ipv6: u32,
+}
 #[repr(C)]
 pub struct mac_callbacks_t {
     pub mc_callbacks: u32,

@@ -1,0 +1,921 @@
+// SPDX-License-Identifier: CDDL-1.0
+//! misc/mac: providers, their properties, and the fan-out of frames to the ports opened over them.
+//!
+//! A [`Mac`] is what a driver registered. A [`Port`] is a station on it: a VNIC, or a raw opening of the link itself.
+//! The set of ports is an immutable table that is swapped as a whole, so that delivery takes no lock.
+//!
+//! A `mac_handle_t` points to a `Mac` that stays in memory until shutdown, so that a call with the handle of an
+//! unregistered MAC is a violation and not a crash.
+
+use super::capture::{self, Direction};
+use super::errno::*;
+use super::ether::{self, ETHER_HDR, Link, VLAN_TAG};
+use super::msg::{Chain, Msg, Slices, block};
+use super::notify::{self, Note};
+use super::offload::HEADROOM;
+use super::perim::Perimeter;
+use super::port::{Port, RxScope};
+use crate::check::{Kind, violation};
+use crate::ctx;
+use arc_swap::ArcSwap;
+use illumos_sys_hdrs as sys;
+use parking_lot::Mutex;
+use std::collections::HashSet;
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
+use sys::*;
+
+/// Names of drivers that called mac_init_ops, and every MAC ever registered.
+static NAMES: Mutex<Option<HashSet<String>>> = Mutex::new(None);
+static MACS: Mutex<Vec<Arc<Mac>>> = Mutex::new(Vec::new());
+static NEXT_MINOR: AtomicU32 = AtomicU32::new(1);
+
+/// What the provider does itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// `HCK_*` bits it computes on transmit.
+    pub hcksum: u32,
+    /// Largest TCP payload it segments over IPv4 and over IPv6; 0 for not at all.
+    pub lso: [u32; 2],
+}
+
+/// A registered provider.
+pub struct Mac {
+    pub name: String,
+    pub driver: String,
+    driver_arg: *mut c_void,
+    callbacks: *const mac_callbacks_t,
+    pub src_addr: ether::Mac,
+    min_sdu: u32,
+    max_sdu: AtomicU32,
+    pub margin: u32,
+    link_state: AtomicI32,
+    pub perim: Perimeter,
+    alive: AtomicBool,
+    /// Link id given by dls, 0 for none.
+    pub linkid: AtomicU32,
+    state: Mutex<State>,
+    ports: ArcSwap<Ports>,
+    /// Frames of the provider that no port wanted, or too short to have a header.
+    pub rx_unclaimed: AtomicU64,
+}
+
+#[derive(Default)]
+struct State {
+    disabled: bool,
+    /// Ports that want frames for other stations: as long as there is one the provider is promiscuous.
+    promisc: usize,
+    capabilities: Capabilities,
+}
+
+// SAFETY: the provider's pointers are passed back to its own callbacks, which are made for many threads (D_MP).
+unsafe impl Send for Mac {}
+// SAFETY: as above.
+unsafe impl Sync for Mac {}
+
+/// The stations of a MAC.
+#[derive(Default)]
+struct Ports {
+    /// VNICs by address and VLAN id, sorted.
+    stations: Vec<(u64, Arc<Port>)>,
+    all: Vec<Arc<Port>>,
+    /// Raw openings: they see everything.
+    raw: Vec<Arc<Port>>,
+}
+
+fn key(addr: &ether::Mac, vid: u16) -> u64 {
+    let a = addr;
+    u64::from_be_bytes([a[0], a[1], a[2], a[3], a[4], a[5], (vid >> 8) as u8, vid as u8])
+}
+
+impl Ports {
+    fn station(&self, addr: &ether::Mac, vid: u16) -> Option<&Arc<Port>> {
+        let k = key(addr, vid);
+        let i = self.stations.binary_search_by_key(&k, |(k, _)| *k).ok()?;
+        Some(&self.stations[i].1)
+    }
+
+    /// The station for a unicast frame: the one on the frame's VLAN, or else one that does its own VLANs.
+    fn unicast(&self, link: &Link) -> Option<&Arc<Port>> {
+        let vid = link.vid();
+        if vid != 0
+            && let Some(p) = self.station(&link.dst, vid)
+        {
+            return Some(p);
+        }
+        self.station(&link.dst, 0)
+    }
+}
+
+impl Mac {
+    /// The provider behind a handle; a violation and `None` for a null or unregistered one.
+    ///
+    /// # Safety
+    /// `mh` is null or was returned by mac_register since boot.
+    unsafe fn of<'a>(mh: mac_handle_t, what: &str) -> Option<&'a Mac> {
+        // SAFETY: handles point to a Mac that lives until shutdown.
+        let mac = unsafe { (mh as *const Mac).as_ref() };
+        match mac {
+            Some(m) if m.alive.load(Ordering::Relaxed) => Some(m),
+            _ => {
+                violation(Kind::Misuse, format!("{what} of a MAC that is not registered"));
+                None
+            }
+        }
+    }
+
+    fn handle(&self) -> mac_handle_t {
+        (self as *const Mac).cast_mut().cast()
+    }
+
+    fn cb(&self) -> &mac_callbacks_t {
+        // SAFETY: the driver keeps its callbacks until mac_unregister, after which nothing calls here.
+        unsafe { &*self.callbacks }
+    }
+
+    fn has(&self, flag: u32) -> bool {
+        self.cb().mc_callbacks & flag != 0
+    }
+
+    /// Largest payload of a frame in bytes.
+    pub fn max_sdu(&self) -> u32 {
+        self.max_sdu.load(Ordering::Relaxed)
+    }
+
+    /// Smallest payload of a frame in bytes.
+    pub fn min_sdu(&self) -> u32 {
+        self.min_sdu
+    }
+
+    /// -1 unknown, 0 down, 1 up.
+    pub fn link_state(&self) -> i32 {
+        self.link_state.load(Ordering::Relaxed)
+    }
+
+    /// What the provider does itself; known while a port is open.
+    pub fn capabilities(&self) -> Capabilities {
+        self.state.lock().capabilities
+    }
+
+    /// All ports over this MAC.
+    pub fn ports(&self) -> Vec<Arc<Port>> {
+        self.ports.load().all.clone()
+    }
+
+    /// The VNIC that has an address on a VLAN.
+    pub fn station(&self, addr: &ether::Mac, vid: u16) -> Option<Arc<Port>> {
+        self.ports.load().station(addr, vid).cloned()
+    }
+
+    /// Adds a port and starts the provider for the first one. EEXIST when the station is taken.
+    pub fn attach(&self, port: &Arc<Port>) -> Result<(), c_int> {
+        let _in = self.perim.guard();
+        if !self.alive.load(Ordering::SeqCst) || self.state.lock().disabled {
+            return Err(ENOENT);
+        }
+        if let Some(a) = &port.addr
+            && self.station(a, port.vid).is_some()
+        {
+            return Err(EEXIST);
+        }
+        let first = self.ports.load().all.is_empty();
+        if first {
+            self.start()?;
+        }
+        // A provider without filters for many addresses hears all of them: what its own address does not cover.
+        let foreign = port.addr != Some(self.src_addr);
+        if let Err(e) = self.promisc(foreign, true) {
+            if first {
+                self.stop();
+            }
+            return Err(e);
+        }
+        self.swap(|t| {
+            match &port.addr {
+                Some(a) => {
+                    t.stations.push((key(a, port.vid), port.clone()));
+                    t.stations.sort_by_key(|(k, _)| *k);
+                }
+                None => t.raw.push(port.clone()),
+            }
+            t.all.push(port.clone());
+        });
+        Ok(())
+    }
+
+    /// Takes a port off and stops the provider after the last one. Frames in delivery may still reach it.
+    pub fn detach(&self, port: &Arc<Port>) {
+        let _in = self.perim.guard();
+        let mut found = false;
+        self.swap(|t| {
+            found = t.all.iter().any(|p| Arc::ptr_eq(p, port));
+            t.all.retain(|p| !Arc::ptr_eq(p, port));
+            t.raw.retain(|p| !Arc::ptr_eq(p, port));
+            t.stations.retain(|(_, p)| !Arc::ptr_eq(p, port));
+        });
+        if !found {
+            return;
+        }
+        let _ = self.promisc(port.addr != Some(self.src_addr), false);
+        if self.ports.load().all.is_empty() {
+            self.stop();
+        }
+    }
+
+    fn swap(&self, change: impl FnOnce(&mut Ports)) {
+        let old = self.ports.load();
+        let mut new =
+            Ports { stations: old.stations.clone(), all: old.all.clone(), raw: old.raw.clone() };
+        change(&mut new);
+        self.ports.store(Arc::new(new));
+    }
+
+    fn start(&self) -> Result<(), c_int> {
+        let cb = self.cb();
+        // SAFETY: callbacks of a live registration with its own argument, under the perimeter.
+        unsafe {
+            if let (true, Some(open)) = (self.has(MC_OPEN), cb.mc_open) {
+                ok(open(self.driver_arg))?;
+            }
+            if let Some(start) = cb.mc_start
+                && let Err(e) = ok(start(self.driver_arg))
+            {
+                if let (true, Some(close)) = (self.has(MC_CLOSE), cb.mc_close) {
+                    close(self.driver_arg);
+                }
+                return Err(e);
+            }
+        }
+        let caps = self.ask_capabilities();
+        self.state.lock().capabilities = caps;
+        Ok(())
+    }
+
+    fn stop(&self) {
+        let cb = self.cb();
+        // SAFETY: as in start.
+        unsafe {
+            if let Some(stop) = cb.mc_stop {
+                stop(self.driver_arg);
+            }
+            if let (true, Some(close)) = (self.has(MC_CLOSE), cb.mc_close) {
+                close(self.driver_arg);
+            }
+        }
+    }
+
+    fn ask_capabilities(&self) -> Capabilities {
+        let mut caps = Capabilities::default();
+        let (true, Some(get)) = (self.has(MC_GETCAPAB), self.cb().mc_getcapab) else { return caps };
+        let (mut hck, mut lso) = (0u32, mac_capab_lso_t::default());
+        // SAFETY: each capability comes with the buffer that mac_provider.h gives it.
+        unsafe {
+            if get(self.driver_arg, MAC_CAPAB_HCKSUM, (&raw mut hck).cast()) != 0 {
+                caps.hcksum = hck;
+            }
+            if get(self.driver_arg, MAC_CAPAB_LSO, (&raw mut lso).cast()) != 0 {
+                if lso.lso_flags & LSO_TX_BASIC_TCP_IPV4 != 0 {
+                    caps.lso[0] = lso.lso_basic_tcp_ipv4;
+                }
+                if lso.lso_flags & LSO_TX_BASIC_TCP_IPV6 != 0 {
+                    caps.lso[1] = lso.lso_basic_tcp_ipv6;
+                }
+            }
+        }
+        caps
+    }
+
+    /// Counts who needs the provider to be promiscuous and tells it of the first and the last.
+    pub fn promisc(&self, wanted: bool, on: bool) -> Result<(), c_int> {
+        if !wanted {
+            return Ok(());
+        }
+        let _in = self.perim.guard();
+        let before = self.state.lock().promisc;
+        let after = if on { before + 1 } else { before.saturating_sub(1) };
+        if (before == 0) != (after == 0)
+            && let Some(set) = self.cb().mc_setpromisc
+        {
+            // SAFETY: as in start.
+            ok(unsafe { set(self.driver_arg, c_int::from(on)) })?;
+        }
+        self.state.lock().promisc = after;
+        Ok(())
+    }
+
+    /// Tells the provider of a multicast group joined or left.
+    pub fn multicast(&self, group: &ether::Mac, join: bool) -> Result<(), c_int> {
+        let _in = self.perim.guard();
+        match self.cb().mc_multicst {
+            // SAFETY: as in start; the address outlives the call.
+            Some(set) => ok(unsafe { set(self.driver_arg, c_int::from(join), group.as_ptr()) }),
+            None => Err(ENOTSUP),
+        }
+    }
+
+    /// Hands frames to the provider; what it had no room for comes back. The caller holds a port open.
+    pub fn transmit(&self, chain: Chain) -> Chain {
+        let Some(tx) = self.cb().mc_tx else { return Chain::default() };
+        if capture::any() {
+            capture::chain(self.linkid.load(Ordering::Relaxed), Direction::Out, &chain);
+        }
+        ctx::upcall("mc_tx");
+        // SAFETY: the chain is ours and passes to the driver; what it returns is ours again.
+        unsafe { Chain::from_raw(tx(self.driver_arg, chain.into_raw())) }
+    }
+
+    /// Fans one frame of the provider out to ports, or what a port sent out to its siblings (`from`).
+    ///
+    /// `local_only` says whether the frame is consumed (`None`) or comes back because the provider should have it.
+    pub fn deliver(&self, msg: Msg, from: Option<&Arc<Port>>) -> Option<Msg> {
+        let link = match Link::parse(msg.head()) {
+            Some(l) => l,
+            None => match peek_link(&msg) {
+                Some(l) => l,
+                None => {
+                    self.rx_unclaimed.fetch_add(1, Ordering::Relaxed);
+                    return None;
+                }
+            },
+        };
+        let table = self.ports.load();
+        let other = |p: &Arc<Port>| from.is_none_or(|f| !Arc::ptr_eq(f, p));
+        if ether::is_group(&link.dst) {
+            for p in table.all.iter().filter(|p| other(p) && p.hears(&link)) {
+                if let Some(c) = msg.flatten(HEADROOM) {
+                    p.receive(c, &link);
+                }
+            }
+            return from.is_some().then_some(msg);
+        }
+        for p in table.raw.iter().filter(|p| other(p)) {
+            if let Some(c) = msg.flatten(HEADROOM) {
+                p.receive(c, &link);
+            }
+        }
+        match table.unicast(&link) {
+            Some(p) if other(p) => p.receive(msg, &link),
+            // To itself: nobody else would answer.
+            Some(_) => {}
+            None if from.is_some() => return Some(msg),
+            None => {
+                if table.raw.is_empty() {
+                    self.rx_unclaimed.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        }
+        None
+    }
+
+    /// Sets the MTU through the provider, as mac_set_prop does.
+    pub fn set_mtu(&self, mtu: u32) -> Result<(), c_int> {
+        let (true, Some(set)) = (self.has(MC_SETPROP), self.cb().mc_setprop) else {
+            return Err(ENOTSUP);
+        };
+        if mtu == self.max_sdu() {
+            return Ok(());
+        }
+        // A VNIC that was given an MTU of its own keeps it: the link may not fall below.
+        if self.ports.load().all.iter().any(|p| p.own_mtu().is_some_and(|own| mtu < own)) {
+            return Err(EBUSY);
+        }
+        // SAFETY: the name and value outlive the call.
+        ok(unsafe {
+            set(self.driver_arg, c"mtu".as_ptr(), MAC_PROP_MTU, 4, (&raw const mtu).cast())
+        })?;
+        self.update_max_sdu(mtu)
+    }
+
+    fn update_max_sdu(&self, sdu: u32) -> Result<(), c_int> {
+        if sdu == 0 || sdu < self.min_sdu {
+            return Err(EINVAL);
+        }
+        if self.max_sdu.swap(sdu, Ordering::SeqCst) != sdu {
+            notify::post(self.handle(), Note::Mtu(sdu));
+        }
+        Ok(())
+    }
+
+    /// Reads a property of the provider into `value`.
+    pub fn get_prop(&self, id: c_int, name: &CStr, value: &mut [u8]) -> Result<(), c_int> {
+        match id {
+            MAC_PROP_MTU => put(value, &self.max_sdu().to_ne_bytes()),
+            MAC_PROP_STATUS => put(value, &self.link_state().to_ne_bytes()),
+            _ => match self.cb().mc_getprop {
+                // SAFETY: the buffer is as long as said.
+                Some(get) if self.has(MC_GETPROP) => ok(unsafe {
+                    get(
+                        self.driver_arg,
+                        name.as_ptr(),
+                        id,
+                        u32::try_from(value.len()).map_err(|_| EINVAL)?,
+                        value.as_mut_ptr().cast(),
+                    )
+                }),
+                _ => Err(ENOTSUP),
+            },
+        }
+    }
+
+    /// Sets a property. The caller is in the perimeter.
+    pub fn set_prop(&self, id: c_int, name: &CStr, value: &[u8]) -> Result<(), c_int> {
+        match id {
+            MAC_PROP_MTU => match value.first_chunk() {
+                Some(v) => self.set_mtu(u32::from_ne_bytes(*v)),
+                None => Err(EINVAL),
+            },
+            MAC_PROP_STATUS => Err(ENOTSUP),
+            _ => match self.cb().mc_setprop {
+                // SAFETY: as in get_prop.
+                Some(set) if self.has(MC_SETPROP) => ok(unsafe {
+                    set(
+                        self.driver_arg,
+                        name.as_ptr(),
+                        id,
+                        u32::try_from(value.len()).map_err(|_| EINVAL)?,
+                        value.as_ptr().cast(),
+                    )
+                }),
+                _ => Err(ENOTSUP),
+            },
+        }
+    }
+
+    /// Default, range and permission of a property, from the provider's mc_propinfo.
+    pub fn prop_info(&self, id: c_int, name: &CStr, info: &mut PropInfo<'_>) -> Result<(), c_int> {
+        info.perm = if id == MAC_PROP_STATUS { MAC_PROP_PERM_READ } else { MAC_PROP_PERM_RW };
+        if id == MAC_PROP_STATUS {
+            return Ok(());
+        }
+        if let (true, Some(ask)) = (self.has(MC_PROPINFO), self.cb().mc_propinfo) {
+            // SAFETY: the handle is `info`, which the set functions take back within this call.
+            unsafe { ask(self.driver_arg, name.as_ptr(), id, std::ptr::from_mut(info).cast()) }
+        }
+        if info.errno == 0 { Ok(()) } else { Err(info.errno) }
+    }
+}
+
+fn ok(e: c_int) -> Result<(), c_int> {
+    if e == 0 { Ok(()) } else { Err(e) }
+}
+
+fn errno(r: Result<(), c_int>) -> c_int {
+    r.err().unwrap_or(0)
+}
+
+fn put(to: &mut [u8], from: &[u8]) -> Result<(), c_int> {
+    to.get_mut(..from.len()).ok_or(EINVAL)?.copy_from_slice(from);
+    Ok(())
+}
+
+/// Reads a link header that may be spread over blocks.
+fn peek_link(msg: &Msg) -> Option<Link> {
+    let mut b = [0; ETHER_HDR + VLAN_TAG];
+    let n = msg.peek(&mut b);
+    Link::parse(&b[..n])
+}
+
+/// What mac_prop_info collects from a provider.
+#[derive(Default)]
+pub struct PropInfo<'a> {
+    /// Where the default goes; `None` when nobody asked.
+    pub default: Option<&'a mut [u8]>,
+    /// Ranges so far, and how many there may be; `None` when nobody asked.
+    pub ranges: Option<(&'a mut Vec<mac_propval_uint32_range_t>, usize)>,
+    /// `MAC_PROP_PERM_*`.
+    pub perm: u32,
+    /// 0, or why the caller's buffers did not do: ENOBUFS, ENOSPC.
+    pub errno: c_int,
+}
+
+/// Forgets everything, at shutdown: no driver is loaded any more.
+pub fn reset() {
+    let macs = std::mem::take(&mut *MACS.lock());
+    for m in macs.iter().filter(|m| m.alive.load(Ordering::SeqCst)) {
+        violation(Kind::Leak, format!("MAC {} is still registered at shutdown", m.name));
+    }
+    *NAMES.lock() = None;
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn mac_init_ops(_ops: *mut dev_ops, name: *const c_char) {
+    // SAFETY: a C string of the driver.
+    let name = unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned();
+    NAMES.lock().get_or_insert_default().insert(name);
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn mac_fini_ops(_ops: *mut dev_ops) {}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn mac_alloc(version: u32) -> *mut mac_register_t {
+    if version != MAC_VERSION {
+        return std::ptr::null_mut();
+    }
+    // SAFETY: zeroes are a valid mac_register_t; KM_SLEEP memory is never null.
+    unsafe {
+        let r: *mut mac_register_t =
+            kmem_zalloc(std::mem::size_of::<mac_register_t>(), KM_SLEEP).cast();
+        (*r).m_version = version;
+        r
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn mac_free(r: *mut mac_register_t) {
+    // SAFETY: from mac_alloc.
+    unsafe { kmem_free(r.cast(), std::mem::size_of::<mac_register_t>()) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn mac_register(r: *mut mac_register_t, mh: *mut mac_handle_t) -> c_int {
+    // SAFETY: the driver passes its registration and a place for the handle.
+    match unsafe { register(&*r) } {
+        Ok(mac) => {
+            // SAFETY: as above.
+            unsafe { *mh = mac.handle() };
+            0
+        }
+        Err(e) => e,
+    }
+}
+
+/// # Safety
+/// The pointers of `r` are what mac_register(9F) says.
+unsafe fn register(r: &mac_register_t) -> Result<Arc<Mac>, c_int> {
+    // SAFETY: the driver's callbacks are null or a table that outlives the registration.
+    let cb = unsafe { r.m_callbacks.as_ref() }.ok_or(EINVAL)?;
+    let complete = cb.mc_getstat.is_some()
+        && cb.mc_start.is_some()
+        && cb.mc_stop.is_some()
+        && cb.mc_setpromisc.is_some()
+        && cb.mc_multicst.is_some()
+        && cb.mc_unicst.is_some()
+        && cb.mc_tx.is_some();
+    // SAFETY: null or a C string.
+    let ether = !r.m_type_ident.is_null()
+        && unsafe { CStr::from_ptr(r.m_type_ident) } == MAC_PLUGIN_IDENT_ETHER;
+    if r.m_version != MAC_VERSION
+        || !ether
+        || !complete
+        || r.m_src_addr.is_null()
+        || r.m_max_sdu == 0
+        || r.m_min_sdu > r.m_max_sdu
+    {
+        return Err(EINVAL);
+    }
+    // SAFETY: the driver's own device node, or null.
+    let driver = unsafe { crate::devinfo::driver_name(r.m_dip) }.ok_or(EINVAL)?;
+    if !NAMES.lock().as_ref().is_some_and(|n| n.contains(&driver)) {
+        return Err(EINVAL);
+    }
+    let instance = match r.m_instance {
+        // The device node's own, of which there is only 0 here.
+        0 => 0,
+        u32::MAX => 1000 + NEXT_MINOR.fetch_add(1, Ordering::Relaxed),
+        n => n,
+    };
+    let mut src_addr = [0; 6];
+    // SAFETY: an Ethernet address has six bytes.
+    unsafe { std::ptr::copy_nonoverlapping(r.m_src_addr, src_addr.as_mut_ptr(), 6) };
+    let mac = Arc::new(Mac {
+        name: format!("{driver}{instance}"),
+        driver,
+        driver_arg: r.m_driver,
+        callbacks: r.m_callbacks,
+        src_addr,
+        min_sdu: r.m_min_sdu,
+        max_sdu: AtomicU32::new(r.m_max_sdu),
+        margin: r.m_margin,
+        link_state: AtomicI32::new(LINK_STATE_UNKNOWN),
+        perim: Perimeter::default(),
+        alive: AtomicBool::new(true),
+        linkid: AtomicU32::new(0),
+        state: Mutex::new(State::default()),
+        ports: ArcSwap::default(),
+        rx_unclaimed: AtomicU64::new(0),
+    });
+    let mut all = MACS.lock();
+    if all.iter().any(|m| m.alive.load(Ordering::SeqCst) && m.name == mac.name) {
+        return Err(EEXIST);
+    }
+    all.push(mac.clone());
+    Ok(mac)
+}
+
+/// The owner of a handle, for those that keep a MAC.
+pub fn hold(mh: mac_handle_t) -> Option<Arc<Mac>> {
+    MACS.lock().iter().find(|m| m.handle() == mh && m.alive.load(Ordering::SeqCst)).cloned()
+}
+
+/// EBUSY while dls or a port refers to the MAC.
+fn disable(mac: &Mac) -> Result<(), c_int> {
+    let _in = mac.perim.guard();
+    if mac.linkid.load(Ordering::SeqCst) != 0 || !mac.ports.load().all.is_empty() {
+        return Err(EBUSY);
+    }
+    mac.state.lock().disabled = true;
+    Ok(())
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn mac_disable(mh: mac_handle_t) -> c_int {
+    // SAFETY: a handle of mac_register.
+    match unsafe { Mac::of(mh, "mac_disable") } {
+        Some(mac) => errno(disable(mac)),
+        None => EINVAL,
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn mac_unregister(mh: mac_handle_t) -> c_int {
+    // SAFETY: as above.
+    match unsafe { Mac::of(mh, "mac_unregister") } {
+        Some(mac) => errno(disable(mac).map(|()| mac.alive.store(false, Ordering::SeqCst))),
+        None => EINVAL,
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn mac_rx(mh: mac_handle_t, _ring: mac_resource_handle_t, chain: *mut mblk_t) {
+    ctx::upcall("mac_rx");
+    // SAFETY: the chain is ours from here, whatever happens.
+    let mut chain = unsafe { Chain::from_raw(chain) };
+    // SAFETY: a handle of mac_register.
+    let Some(mac) = (unsafe { Mac::of(mh, "mac_rx") }) else { return };
+    if capture::any() {
+        capture::chain(mac.linkid.load(Ordering::Relaxed), Direction::In, &chain);
+    }
+    let _scope = RxScope::enter();
+    while let Some(m) = chain.pop() {
+        mac.deliver(m, None);
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn mac_tx_update(mh: mac_handle_t) {
+    // SAFETY: as above.
+    if let Some(mac) = unsafe { Mac::of(mh, "mac_tx_update") } {
+        for p in &mac.ports.load().all {
+            p.tx_ready();
+        }
+        notify::post(mh, Note::Tx);
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn mac_link_update(mh: mac_handle_t, state: link_state_t) {
+    // SAFETY: as above.
+    if let Some(mac) = unsafe { Mac::of(mh, "mac_link_update") }
+        && mac.link_state.swap(state, Ordering::SeqCst) != state
+    {
+        notify::post(mh, Note::Link(state));
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn mac_maxsdu_update(mh: mac_handle_t, sdu: u32) -> c_int {
+    // SAFETY: as above.
+    match unsafe { Mac::of(mh, "mac_maxsdu_update") } {
+        Some(mac) => errno(mac.update_max_sdu(sdu)),
+        None => EINVAL,
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn mac_sdu_get(mh: mac_handle_t, min: *mut u32, max: *mut u32) {
+    // SAFETY: as above; the places are null or the caller's.
+    unsafe {
+        let Some(mac) = Mac::of(mh, "mac_sdu_get") else { return };
+        if let Some(min) = min.as_mut() {
+            *min = mac.min_sdu;
+        }
+        if let Some(max) = max.as_mut() {
+            *max = mac.max_sdu();
+        }
+    }
+}
+
+/// Fills `info` from the first block. Sap numbers up to 1500 are lengths of 802.3 frames and bind as 0.
+///
+/// # Safety
+/// `mp` is a message, `info` a place for the result.
+unsafe fn header_info(mp: *mut mblk_t, info: *mut mac_header_info_t) -> c_int {
+    // SAFETY: the caller's message.
+    let b = unsafe { block(mp) };
+    if b.len() < ETHER_HDR {
+        return EINVAL;
+    }
+    let ty = u32::from(u16::from_be_bytes([b[12], b[13]]));
+    let (bindsap, pktsize) = if ty <= 1500 { (0, ETHER_HDR + ty as usize) } else { (ty, 0) };
+    let dsttype = if b[..6] == ether::BROADCAST {
+        MAC_ADDRTYPE_BROADCAST
+    } else if b[0] & 1 != 0 {
+        MAC_ADDRTYPE_MULTICAST
+    } else {
+        MAC_ADDRTYPE_UNICAST
+    };
+    // SAFETY: the caller's place, which need not be initialised.
+    unsafe {
+        info.write(mac_header_info_t {
+            mhi_hdrsize: ETHER_HDR,
+            mhi_pktsize: pktsize,
+            mhi_daddr: b.as_ptr(),
+            mhi_saddr: b.as_ptr().add(6),
+            mhi_origsap: ty,
+            mhi_bindsap: bindsap,
+            mhi_dsttype: dsttype,
+            mhi_tci: 0,
+            mhi_istagged: 0,
+            mhi_ispvid: 0,
+        });
+    }
+    0
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn mac_header_info(
+    _mh: mac_handle_t,
+    mp: *mut mblk_t,
+    info: *mut mac_header_info_t,
+) -> c_int {
+    // SAFETY: the driver's message and place.
+    unsafe { header_info(mp, info) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn mac_vlan_header_info(
+    _mh: mac_handle_t,
+    mp: *mut mblk_t,
+    info: *mut mac_header_info_t,
+) -> c_int {
+    // SAFETY: as above; on success `info` is filled and its addresses point into the first block.
+    unsafe {
+        let e = header_info(mp, info);
+        if e != 0 || (*info).mhi_bindsap != ETHERTYPE_VLAN {
+            return e;
+        }
+        // The tag may lie in the next block: read it over the boundary, the message stays as it is.
+        let mut h = [0; ETHER_HDR + VLAN_TAG];
+        let mut n = 0;
+        for s in Slices::of(mp) {
+            let k = s.len().min(h.len() - n);
+            h[n..n + k].copy_from_slice(&s[..k]);
+            n += k;
+        }
+        if n < h.len() {
+            return EINVAL;
+        }
+        let sap = u32::from(u16::from_be_bytes([h[16], h[17]]));
+        (*info).mhi_hdrsize = h.len();
+        (*info).mhi_tci = u16::from_be_bytes([h[14], h[15]]);
+        (*info).mhi_istagged = 1;
+        (*info).mhi_bindsap = if sap <= 1500 { 0 } else { sap };
+        // The canonical format indicator means addresses in another bit order: not Ethernet.
+        if (*info).mhi_tci & 0x1000 != 0 { EINVAL } else { 0 }
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn mac_perim_enter_by_mh(mh: mac_handle_t, mph: *mut mac_perim_handle_t) {
+    // SAFETY: a handle of mac_register and the caller's place.
+    unsafe {
+        *mph = mh.cast();
+        if let Some(mac) = Mac::of(mh, "mac_perim_enter_by_mh") {
+            mac.perim.enter();
+        }
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn mac_perim_exit(mph: mac_perim_handle_t) {
+    // SAFETY: from mac_perim_enter_by_mh; the Mac lives until shutdown even if unregistered inside.
+    let mac = unsafe { (mph as *const Mac).as_ref() };
+    if !mac.is_some_and(|m| m.perim.exit()) {
+        violation(Kind::NotOwner, "mac_perim_exit by a thread that is not in the perimeter");
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn mac_perim_held(mh: mac_handle_t) -> boolean_t {
+    // SAFETY: a handle of mac_register.
+    unsafe { Mac::of(mh, "mac_perim_held") }.is_some_and(|m| m.perim.held()).into()
+}
+
+/// # Safety
+/// `name` is null or a C string that outlives `'a`.
+unsafe fn prop_name<'a>(name: *const c_char) -> &'a CStr {
+    // SAFETY: as the caller says.
+    if name.is_null() { c"" } else { unsafe { CStr::from_ptr(name) } }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn mac_set_prop(
+    mh: mac_handle_t,
+    id: mac_prop_id_t,
+    name: *mut c_char,
+    value: *mut c_void,
+    size: u32,
+) -> c_int {
+    // SAFETY: the value has `size` bytes, or is null.
+    unsafe {
+        let Some(mac) = Mac::of(mh, "mac_set_prop") else { return EINVAL };
+        if !mac.perim.held() {
+            violation(Kind::NotOwner, "mac_set_prop outside the perimeter");
+        }
+        let value = match size {
+            0 => &[],
+            _ if value.is_null() => return EINVAL,
+            n => std::slice::from_raw_parts(value.cast::<u8>(), n as usize),
+        };
+        errno(mac.set_prop(id, prop_name(name), value))
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn mac_prop_info(
+    mh: mac_handle_t,
+    id: mac_prop_id_t,
+    name: *mut c_char,
+    default: *mut c_void,
+    default_size: u32,
+    range: *mut mac_propval_range_t,
+    perm: *mut u32,
+) -> c_int {
+    // SAFETY: each place is null or the caller's, with the sizes it gives.
+    unsafe {
+        let Some(mac) = Mac::of(mh, "mac_prop_info") else { return EINVAL };
+        let mut ranges = Vec::new();
+        let mut info = PropInfo::default();
+        if !default.is_null() {
+            let d = std::slice::from_raw_parts_mut(default.cast::<u8>(), default_size as usize);
+            d.fill(0);
+            info.default = Some(d);
+        }
+        if !range.is_null() {
+            let room = (*range).mpr_count as usize;
+            (*range).mpr_count = 0;
+            info.ranges = Some((&mut ranges, room));
+        }
+        let r = mac.prop_info(id, prop_name(name), &mut info);
+        if !perm.is_null() {
+            *perm = info.perm;
+        }
+        if !range.is_null() && !ranges.is_empty() {
+            (*range).mpr_type = MAC_PROPVAL_UINT32;
+            (*range).mpr_count = ranges.len() as u32;
+            let at = (&raw mut (*range).mpr_uint32).cast::<mac_propval_uint32_range_t>();
+            std::ptr::copy_nonoverlapping(ranges.as_ptr(), at, ranges.len());
+        }
+        errno(r)
+    }
+}
+
+/// # Safety
+/// `ph` is the handle that mc_propinfo was called with, and that call has not returned.
+unsafe fn prop_state<'a>(ph: mac_prop_info_handle_t) -> &'a mut PropInfo<'a> {
+    // SAFETY: as the caller says.
+    unsafe { &mut *ph.cast::<PropInfo<'a>>() }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn mac_prop_info_set_default_uint32(ph: mac_prop_info_handle_t, value: u32) {
+    // SAFETY: called from mc_propinfo.
+    let info = unsafe { prop_state(ph) };
+    if let Some(d) = &mut info.default
+        && put(d, &value.to_ne_bytes()).is_err()
+    {
+        info.errno = ENOBUFS;
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn mac_prop_info_set_range_uint32(
+    ph: mac_prop_info_handle_t,
+    min: u32,
+    max: u32,
+) {
+    // SAFETY: as above.
+    let info = unsafe { prop_state(ph) };
+    if let Some((ranges, room)) = &mut info.ranges {
+        if ranges.len() < *room {
+            ranges.push(mac_propval_uint32_range_t { mpur_min: min, mpur_max: max });
+        } else {
+            info.errno = ENOSPC;
+        }
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn mac_prop_info_set_perm(ph: mac_prop_info_handle_t, perm: u8) {
+    // SAFETY: as above.
+    unsafe { prop_state(ph) }.perm = perm.into();
+}
+
+crate::symbols! { SYMBOLS "misc/mac":
+    mac_init_ops, mac_fini_ops, mac_alloc, mac_free, mac_register, mac_disable, mac_unregister, mac_rx,
+    mac_tx_update, mac_link_update, mac_maxsdu_update, mac_sdu_get, mac_header_info, mac_vlan_header_info,
+    mac_perim_enter_by_mh, mac_perim_exit, mac_perim_held, mac_set_prop, mac_prop_info,
+    mac_prop_info_set_default_uint32, mac_prop_info_set_range_uint32, mac_prop_info_set_perm,
+}
