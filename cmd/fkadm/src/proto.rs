@@ -251,7 +251,7 @@ pub struct PingReport {
     pub rtt_us: Rtt,
 }
 
-/// Round-trip times in microseconds.
+/// Round-trip times in microseconds, from when a request left: asking for a hardware address is not counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Rtt {
     /// Shortest.

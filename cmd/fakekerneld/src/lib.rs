@@ -1,0 +1,3 @@
+// SPDX-License-Identifier: CDDL-1.0
+//! fakekerneld.
+pub mod guest;
