@@ -25,7 +25,7 @@ struct Cable {
 }
 
 impl Wire for Cable {
-    fn send(&self, frames: &mut VecDeque<Vec<u8>>) {
+    fn send(&self, frames: &mut VecDeque<Vec<u8>>) -> bool {
         let n = if self.narrow == 0 { frames.len() } else { self.narrow.min(frames.len()) };
         let mut out = Vec::new();
         for mut frame in frames.drain(..n) {
@@ -46,6 +46,7 @@ impl Wire for Cable {
         if let Some(to) = self.to.get() {
             to.deliver(out);
         }
+        frames.is_empty()
     }
 }
 

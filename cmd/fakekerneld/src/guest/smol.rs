@@ -53,8 +53,9 @@ const ETHERNET_HEADER: usize = 14;
 
 /// Where a guest's frames go: Ethernet frames without checksum.
 pub trait Wire: Send + Sync {
-    /// Sends from the front and removes what was taken. What stays is offered again after [`Inlet::writable`] or a while.
-    fn send(&self, frames: &mut VecDeque<Vec<u8>>);
+    /// Takes frames from the front and sends them. False if something is left, with the caller or inside: this is then called
+    /// again after [`Inlet::writable`] or a while.
+    fn send(&self, frames: &mut VecDeque<Vec<u8>>) -> bool;
 }
 
 /// What a guest is.
@@ -73,7 +74,7 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Guest {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// Where a guest's frames come in.
@@ -158,7 +159,7 @@ impl Guest {
             .name("guest".into())
             .spawn(move || host.run())
             .map_err(|e| format!("cannot start a thread: {e}"))?;
-        Ok(Guest { shared, thread: Some(thread) })
+        Ok(Guest { shared, thread: Mutex::new(Some(thread)) })
     }
 
     /// Where its frames come in.
@@ -206,19 +207,20 @@ impl Guest {
         wait.recv().unwrap_or_else(|_| Err("the guest was detached".into()))
     }
 
-    /// Ends the thread; commands in progress fail.
+    /// Ends the guest: commands in progress fail, and the wire is dropped when this returns.
     pub fn stop(&self) {
         lock(&self.shared.inbox).stop = true;
         self.shared.wake.notify_one();
+        let thread = lock(&self.thread).take();
+        if let Some(t) = thread {
+            let _ = t.join();
+        }
     }
 }
 
 impl Drop for Guest {
     fn drop(&mut self) {
         self.stop();
-        if let Some(t) = self.thread.take() {
-            let _ = t.join();
-        }
     }
 }
 
@@ -300,6 +302,8 @@ trait Job: Send {
 struct Host {
     shared: Arc<Shared>,
     wire: Arc<dyn Wire>,
+    /// The wire could not send all.
+    blocked: bool,
     card: Card,
     net: Net,
     jobs: Vec<Box<dyn Job>>,
@@ -337,6 +341,7 @@ impl Host {
         Ok(Host {
             shared,
             wire,
+            blocked: false,
             card,
             net,
             jobs: Vec::new(),
@@ -404,7 +409,7 @@ impl Host {
             }
         });
         let time = self.smol_now();
-        if !self.card.sending.is_empty() {
+        if self.blocked {
             at(now + RETRY);
         } else if let Some(delay) = self.net.iface.poll_delay(time, &self.net.sockets) {
             at(now + Duration::from_micros(delay.total_micros()));
@@ -423,8 +428,8 @@ impl Host {
             self.net.polled = Instant::now();
             self.net.iface.poll(now, &mut self.card, &mut self.net.sockets);
             let full = self.card.sending.len() >= BATCH;
-            if !self.card.sending.is_empty() {
-                self.wire.send(&mut self.card.sending);
+            if self.blocked || !self.card.sending.is_empty() {
+                self.blocked = !self.wire.send(&mut self.card.sending);
             }
             // smoltcp stopped for lack of room, and there is room again.
             if !full || self.card.sending.len() >= BATCH {
