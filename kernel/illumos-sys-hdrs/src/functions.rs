@@ -43,6 +43,8 @@ unsafe extern "C" {
     pub fn cv_timedwait(cv: *mut kcondvar_t, m: *mut kmutex_t, deadline: clock_t) -> clock_t;
     /// As cv_wait; 0 when a signal came.
     pub fn cv_wait_sig(cv: *mut kcondvar_t, m: *mut kmutex_t) -> c_int;
+    /// As cv_timedwait; 0 when a signal came.
+    pub fn cv_timedwait_sig(cv: *mut kcondvar_t, m: *mut kmutex_t, deadline: clock_t) -> clock_t;
     pub fn cv_signal(cv: *mut kcondvar_t);
     pub fn cv_broadcast(cv: *mut kcondvar_t);
 
@@ -286,6 +288,8 @@ unsafe extern "C" {
         value: u32,
         flags: u32,
     );
+    /// Gives `dst` the checksum and LSO state of `src`.
+    pub fn mac_hcksum_clone(src: *const mblk_t, dst: *mut mblk_t);
     pub fn mac_lso_get(mp: *mut mblk_t, mss: *mut u32, flags: *mut u32);
     pub fn lso_info_set(mp: *mut mblk_t, mss: u32, flags: u32);
 }
