@@ -192,11 +192,10 @@ impl Mblk {
                     return Some(this);
                 }
                 n = n.wrapping_sub(len);
-                // With no block behind it the drop of `this` frees this one.
+                // Dropping what `this` was frees the empty block, here or with the `?`.
                 let rest = NonNull::new((*p).b_cont)?;
                 (*p).b_cont = ptr::null_mut();
                 this = Mblk(rest);
-                sys::freeb(p);
             }
         }
     }
