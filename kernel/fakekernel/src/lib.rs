@@ -34,6 +34,7 @@
 //! symbols! { SYMBOLS "misc/mac": f, g, }                  the file's part of the table
 //! ```
 mod avl;
+mod callout;
 pub mod check;
 pub mod cred;
 pub mod ctx;

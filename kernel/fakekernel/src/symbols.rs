@@ -62,6 +62,7 @@ pub fn symbols() -> &'static [(&'static str, usize, &'static str)] {
         let tables = [
             LIBC,
             crate::avl::SYMBOLS,
+            crate::callout::SYMBOLS,
             crate::cred::SYMBOLS,
             crate::cv::SYMBOLS,
             crate::devinfo::SYMBOLS,
