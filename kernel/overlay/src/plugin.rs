@@ -117,8 +117,8 @@ impl SocketSpec {
 
 /// A link's use of a plugin: the plugin and what it keeps for the link.
 pub(crate) struct Encap {
-    plugin: KArc<Plugin>,
     private: *mut c_void,
+    user: User,
 }
 
 // SAFETY: the plugin's functions may be called from any thread, in parallel.
@@ -132,14 +132,16 @@ impl Encap {
         let mut private = ptr::null_mut();
         // SAFETY: the place for the private pointer lives during the call.
         Errno::check(unsafe { (user.0.ops.init)(dev, &raw mut private) })?;
-        // The use ends when the Encap does.
-        let plugin = core::mem::ManuallyDrop::new(user).0.clone();
-        // SAFETY: that clone took the place of the user's hold, which is dropped without ending the use.
-        Ok(Encap { plugin, private })
+        Ok(Encap { private, user })
     }
 
     pub fn plugin(&self) -> &KArc<Plugin> {
-        &self.plugin
+        &self.user.0
+    }
+
+    #[inline]
+    fn ops(&self) -> &Ops {
+        &self.user.0.ops
     }
 
     /// The frame with the header of `vnetid` in front.
@@ -149,7 +151,7 @@ impl Encap {
         let mut out = ptr::null_mut();
         let mp = frame.as_ptr().cast();
         // SAFETY: the frame is the plugin's when it returns 0, and what it puts in `out` is ours then.
-        let err = unsafe { (self.plugin.ops.encap)(self.private, mp, &raw mut info, &raw mut out) };
+        let err = unsafe { (self.ops().encap)(self.private, mp, &raw mut info, &raw mut out) };
         if err != 0 {
             return Err((Errno(err), frame));
         }
@@ -169,7 +171,7 @@ impl Encap {
         let mut info = ovep_encap_info_t { ovdi_id: 0, ovdi_hdr_size: 0 };
         let mp = datagram.as_ptr().cast();
         // SAFETY: the message is lent.
-        Errno::check(unsafe { (self.plugin.ops.decap)(self.private, mp, &raw mut info) })?;
+        Errno::check(unsafe { (self.ops().decap)(self.private, mp, &raw mut info) })?;
         Ok(info)
     }
 
@@ -187,7 +189,7 @@ impl Encap {
         let (protocol, addr) = (&raw mut spec.protocol, spec.addr.as_mut_ptr().cast());
         // SAFETY: all places live during the call; the address has `len` bytes of room.
         let err = unsafe {
-            (self.plugin.ops.socket)(self.private, domain, kind, protocol, addr, &raw mut len)
+            (self.ops().socket)(self.private, domain, kind, protocol, addr, &raw mut len)
         };
         Errno::check(err)?;
         spec.len = len as usize;
@@ -200,7 +202,7 @@ impl Encap {
         let p = buf.as_mut_ptr().cast();
         let name = name.0.as_ptr();
         // SAFETY: a C string and a buffer of `size` bytes.
-        Errno::check(unsafe { (self.plugin.ops.getprop)(self.private, name, p, &raw mut size) })?;
+        Errno::check(unsafe { (self.ops().getprop)(self.private, name, p, &raw mut size) })?;
         if size as usize > buf.len() { Err(Errno::EOVERFLOW) } else { Ok(size) }
     }
 
@@ -209,15 +211,14 @@ impl Encap {
         let size = u32::try_from(value.len()).map_err(|_| Errno::EINVAL)?;
         let (name, p) = (name.0.as_ptr(), value.as_ptr().cast());
         // SAFETY: a C string and a value of `size` bytes.
-        Errno::check(unsafe { (self.plugin.ops.setprop)(self.private, name, p, size) })
+        Errno::check(unsafe { (self.ops().setprop)(self.private, name, p, size) })
     }
 }
 
 impl Drop for Encap {
     fn drop(&mut self) {
         // SAFETY: what `init` made, used no more.
-        unsafe { (self.plugin.ops.fini)(self.private) };
-        self.plugin.users.fetch_sub(1, Ordering::Release);
+        unsafe { (self.ops().fini)(self.private) };
     }
 }
 
