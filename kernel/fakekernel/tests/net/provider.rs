@@ -57,8 +57,11 @@ unsafe extern "C" fn multicst(_: *mut c_void, add: boolean_t, _: *const u8) -> c
 unsafe extern "C" fn unicst(_: *mut c_void, _: *const u8) -> c_int {
     0
 }
-/// Instead of the list: the whole of mc_tx.
-pub static TX: Mutex<Option<fn(*mut mblk_t) -> *mut mblk_t>> = Mutex::new(None);
+/// mc_tx without its argument.
+pub type Transmit = fn(*mut mblk_t) -> *mut mblk_t;
+
+/// Instead of the list.
+pub static TX: Mutex<Option<Transmit>> = Mutex::new(None);
 
 unsafe extern "C" fn tx(_: *mut c_void, mut mp: *mut mblk_t) -> *mut mblk_t {
     if let Some(f) = *TX.lock().unwrap() {
