@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! The virtual ARP daemon.
+//! The varpd program.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    varpd::main(std::env::args_os())
+}

@@ -1,2 +1,307 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! What the author of a varpd lookup plugin writes against.
+//! What a lookup plugin of varpd is written against: a safe trait, and a macro that emits the C ABI.
+//!
+//! ```text
+//!   dlopen() --> .init_array --> libvarpd_plugin_register("direct", ops)          plugin!(point: Direct)
+//!   varpd  --> ops.vpo_create(..) --> shim --> Direct::create(..)                 trait Plugin
+//!          --> ops.vpo_default(..) -> shim --> Direct::destination(..)            trait Point
+//!          --> ops.vpo_lookup(..) --> shim --> Files::lookup(.., Query)           trait Dynamic
+//!          <-- libvarpd_plugin_query_reply(..) <-- Query::found() / drop
+//! ```
+//!
+//! A plugin is a shared object `libvarpd_NAME.so` (crate type `cdylib`) and does not link with libvarpd: the
+//! functions in [`sys`] are those of the process that loads it. The example `nearest` is a whole plugin.
+//!
+//! # Vocabulary
+//!
+//! * *plugin*: the code; it has a name and a mode. *instance*: one object of it, bound to one overlay link.
+//! * *point mode* (trait [`Point`]): every frame goes to one destination. *dynamic mode* ([`Dynamic`]):
+//!   varpd asks for each guest address.
+//! * *destination bits*: which parts a destination must have, `OVERLAY_PLUGIN_D_*`.
+//!
+//! # When what is called
+//!
+//! `create` or `restore`, then properties in any order, `start`, then lookups, `stop`, and in the end the
+//! object is dropped. Lookups come only between `start` and `stop`. Calls for one object may overlap, so it
+//! is `Sync` and locks for itself; while a lock of its own is held it may still call back into varpd.
+//!
+//! # Invariants
+//!
+//! * Each [`Query`] is answered exactly once; one that is dropped is answered with "drop the packet".
+//! * A panic does not cross the C ABI: the call fails with `EIO`, a lookup is answered by a drop (where panics
+//!   unwind; with `panic = "abort"` it takes varpd with it).
+//! * Errors are illumos numbers here, and host numbers in the C ABI.
+//!
+//! Proxying of ARP, NDP and DHCP is not part of the traits yet: `vpo_arp` and `vpo_dhcp` are NULL.
+
+pub mod shim;
+pub mod sys;
+
+pub use overlay_abi;
+
+use overlay_abi::errno::Errno;
+use overlay_abi::ids::VnetId;
+use overlay_abi::provider::{
+    VARPD_LOOKUP_DROP, VARPD_LOOKUP_OK, nvlist_t, varpd_prop_handle_t, varpd_provider_handle_t,
+    varpd_query_handle_t,
+};
+use overlay_abi::target::{overlay_targ_lookup_t, overlay_target_point_t};
+use std::ffi::{CStr, CString};
+use std::marker::PhantomData;
+use std::ops::Deref;
+
+/// What every plugin is. Property names are full ones, such as `direct/dest_ip`.
+pub trait Plugin: Send + Sync + Sized + 'static {
+    /// Name, the first part of its properties' names: 1 to 63 bytes without `/`.
+    const NAME: &'static CStr;
+
+    /// Makes an object for a link whose destinations need the parts `dest`. `ENOTSUP` if it cannot give them.
+    fn create(provider: Provider, dest: u32) -> Result<Self, Errno>;
+
+    /// Begins work. `EAGAIN`, by custom, if a required property is not set.
+    fn start(&self) -> Result<(), Errno>;
+
+    /// Undoes `start`. Queries that are not answered yet should be.
+    fn stop(&self);
+
+    /// How many properties there are.
+    fn nprops(&self) -> u32;
+
+    /// Describes the property `id`. `EINVAL` for an id that is not below `nprops`.
+    fn propinfo(&self, id: u32, prop: &mut Prop<'_>) -> Result<(), Errno>;
+
+    /// Puts the value of a property in `buf` and returns its size, 0 if it is not set.
+    ///
+    /// `EINVAL` for an unknown name, `EOVERFLOW` if `buf` is too short;
+    /// [`put`](overlay_abi::props::put) does that.
+    fn getprop(&self, name: &str, buf: &mut [u8]) -> Result<u32, Errno>;
+
+    /// Sets a property. `EINVAL` for an unknown name or a value it cannot have, `EOVERFLOW` for a short one.
+    fn setprop(&self, name: &str, value: &[u8]) -> Result<(), Errno>;
+
+    /// Puts what [`Plugin::restore`] needs in a list.
+    fn save(&self, list: &mut NvList<'_>) -> Result<(), Errno>;
+
+    /// Makes an object from what an earlier one saved.
+    fn restore(list: &NvList<'_>, provider: Provider, dest: u32) -> Result<Self, Errno>;
+}
+
+/// A plugin of point mode.
+pub trait Point: Plugin {
+    /// Where every frame goes; `None` makes the activation fail.
+    fn destination(&self) -> Option<overlay_target_point_t>;
+}
+
+/// A plugin of dynamic mode.
+pub trait Dynamic: Plugin {
+    /// Finds where the frame of `query` goes. The query may be kept and answered later, from any thread.
+    fn lookup(&self, query: Query);
+}
+
+/// The instance as varpd knows it; valid as long as the object it was given to.
+#[derive(Clone, Copy, Debug)]
+pub struct Provider(*mut varpd_provider_handle_t);
+
+// SAFETY: libvarpd's functions may be called with it from any thread.
+unsafe impl Send for Provider {}
+// SAFETY: as above.
+unsafe impl Sync for Provider {}
+
+impl Provider {
+    /// Virtual network of the link.
+    pub fn vnetid(self) -> VnetId {
+        // SAFETY: the handle is libvarpd's own.
+        VnetId(unsafe { sys::libvarpd_plugin_vnetid(self.0) })
+    }
+
+    /// Degrades the link. The message is cut after 255 bytes.
+    pub fn degrade(self, message: &str) {
+        let text: Vec<u8> = message.bytes().filter(|b| *b != 0).collect();
+        if let Ok(text) = CString::new(text) {
+            // SAFETY: the handle is libvarpd's own, the text a C string during the call.
+            unsafe { sys::libvarpd_fma_degrade(self.0, text.as_ptr()) }
+        }
+    }
+
+    /// Ends the degradation of the link.
+    pub fn restore(self) {
+        // SAFETY: the handle is libvarpd's own.
+        unsafe { sys::libvarpd_fma_restore(self.0) }
+    }
+
+    /// Tells the kernel unasked where frames for `mac` go; with `None` it forgets the address.
+    pub fn inject_varp(self, mac: [u8; 6], point: Option<&overlay_target_point_t>) {
+        let point = point.map_or(std::ptr::null(), std::ptr::from_ref);
+        // SAFETY: the handle is libvarpd's own, the pointers are valid during the call.
+        unsafe { sys::libvarpd_inject_varp(self.0, mac.as_ptr(), point) }
+    }
+}
+
+/// One frame that waits for a destination. Dropped without an answer, the frame is dropped too.
+#[derive(Debug)]
+pub struct Query {
+    handle: *mut varpd_query_handle_t,
+    request: *const overlay_targ_lookup_t,
+    point: *mut overlay_target_point_t,
+}
+
+// SAFETY: a query is libvarpd's and may be answered from any thread; request and point belong to it alone.
+unsafe impl Send for Query {}
+
+impl Query {
+    /// Answers: the frame goes to `point`.
+    pub fn found(self, point: &overlay_target_point_t) {
+        // SAFETY: valid until the reply, which takes `self`.
+        unsafe { self.point.write(*point) };
+        self.reply(VARPD_LOOKUP_OK);
+    }
+
+    fn reply(self, action: i32) {
+        let query = std::mem::ManuallyDrop::new(self);
+        // SAFETY: libvarpd's handle, not answered so far since an answer takes the query.
+        unsafe { sys::libvarpd_plugin_query_reply(query.handle, action) }
+    }
+}
+
+/// What is known about the frame.
+impl Deref for Query {
+    type Target = overlay_targ_lookup_t;
+
+    fn deref(&self) -> &overlay_targ_lookup_t {
+        // SAFETY: valid until the reply, which takes `self`; nobody writes to it.
+        unsafe { &*self.request }
+    }
+}
+
+impl Drop for Query {
+    fn drop(&mut self) {
+        // SAFETY: libvarpd's handle, not answered so far.
+        unsafe { sys::libvarpd_plugin_query_reply(self.handle, VARPD_LOOKUP_DROP) }
+    }
+}
+
+/// The property that [`Plugin::propinfo`] describes. It starts without name, default and range.
+#[derive(Debug)]
+pub struct Prop<'a>(*mut varpd_prop_handle_t, PhantomData<&'a mut ()>);
+
+impl Prop<'_> {
+    /// Name, type (`OVERLAY_PROP_T_*`) and permissions (`OVERLAY_PROP_PERM_*`).
+    pub fn describe(&mut self, name: &CStr, kind: u32, prot: u32) {
+        // SAFETY: the handle is valid during vpo_propinfo, which bounds our lifetime.
+        unsafe {
+            sys::libvarpd_prop_set_name(self.0, name.as_ptr());
+            sys::libvarpd_prop_set_type(self.0, kind);
+            sys::libvarpd_prop_set_prot(self.0, prot);
+        }
+    }
+
+    /// Default value. `E2BIG` above 256 bytes.
+    pub fn default(&mut self, value: &[u8]) -> Result<(), Errno> {
+        let len = isize::try_from(value.len()).map_err(|_| Errno::E2BIG)?;
+        // SAFETY: as above, and the value has that length.
+        host(unsafe {
+            sys::libvarpd_prop_set_default(self.0, value.as_ptr().cast_mut().cast(), len)
+        })
+    }
+
+    /// The value may be a number from `min` to `max`; may be said several times.
+    pub fn range(&mut self, min: u32, max: u32) {
+        // SAFETY: as above.
+        unsafe { sys::libvarpd_prop_set_range_uint32(self.0, min, max) }
+    }
+
+    /// The value may be this text; may be said several times.
+    pub fn choice(&mut self, text: &CStr) {
+        // SAFETY: as above.
+        unsafe { sys::libvarpd_prop_set_range_str(self.0, text.as_ptr()) }
+    }
+}
+
+/// A name-value list of varpd's, during one call.
+#[derive(Debug)]
+pub struct NvList<'a>(*mut nvlist_t, PhantomData<&'a mut ()>);
+
+impl NvList<'_> {
+    /// Adds a number of 16 bits.
+    pub fn add_u16(&mut self, name: &CStr, value: u16) -> Result<(), Errno> {
+        // SAFETY: the list is valid during the call that lent it.
+        host(unsafe { sys::nvlist_add_uint16(self.0, name.as_ptr(), value) })
+    }
+
+    /// Adds a number of 64 bits.
+    pub fn add_u64(&mut self, name: &CStr, value: u64) -> Result<(), Errno> {
+        // SAFETY: as above.
+        host(unsafe { sys::nvlist_add_uint64(self.0, name.as_ptr(), value) })
+    }
+
+    /// Adds a text. `EINVAL` with a NUL inside.
+    pub fn add_str(&mut self, name: &CStr, value: &str) -> Result<(), Errno> {
+        let value = CString::new(value).map_err(|_| Errno::EINVAL)?;
+        // SAFETY: as above.
+        host(unsafe { sys::nvlist_add_string(self.0, name.as_ptr(), value.as_ptr()) })
+    }
+
+    /// The number of 16 bits with this name, if there is one of that type.
+    pub fn u16(&self, name: &CStr) -> Result<Option<u16>, Errno> {
+        let mut value = 0;
+        // SAFETY: as above.
+        found(unsafe { sys::nvlist_lookup_uint16(self.0, name.as_ptr(), &mut value) }, || value)
+    }
+
+    /// The number of 64 bits with this name, if there is one of that type.
+    pub fn u64(&self, name: &CStr) -> Result<Option<u64>, Errno> {
+        let mut value = 0;
+        // SAFETY: as above.
+        found(unsafe { sys::nvlist_lookup_uint64(self.0, name.as_ptr(), &mut value) }, || value)
+    }
+
+    /// The text with this name, if there is one. `EINVAL` if it is not UTF-8.
+    pub fn str(&self, name: &CStr) -> Result<Option<&str>, Errno> {
+        let mut value = std::ptr::null_mut();
+        // SAFETY: as above.
+        let code = unsafe { sys::nvlist_lookup_string(self.0, name.as_ptr(), &mut value) };
+        let Some(value) = found(code, || value)? else { return Ok(None) };
+        // SAFETY: a C string that belongs to the list, which `self` borrows.
+        unsafe { CStr::from_ptr(value) }.to_str().map(Some).map_err(|_| Errno::EINVAL)
+    }
+}
+
+fn host(code: i32) -> Result<(), Errno> {
+    if code == 0 { Ok(()) } else { Err(Errno::from_host(code)) }
+}
+
+fn found<T>(code: i32, value: impl Fn() -> T) -> Result<Option<T>, Errno> {
+    match host(code) {
+        Ok(()) => Ok(Some(value())),
+        Err(Errno::ENOENT) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// Makes the crate a plugin: `plugin!(point: Type)` or `plugin!(dynamic: Type)`.
+///
+/// Emits the operations vector and an init function that registers it while the object is being loaded. A
+/// failure to register is the loader's to report; the object then stays loaded and unused.
+#[macro_export]
+macro_rules! plugin {
+    (point: $t:ty) => {
+        $crate::plugin!(@emit $t, $crate::shim::point::<$t>());
+    };
+    (dynamic: $t:ty) => {
+        $crate::plugin!(@emit $t, $crate::shim::dynamic::<$t>());
+    };
+    (@emit $t:ty, $registration:expr) => {
+        const _: () = {
+            static REGISTRATION: $crate::shim::Registration = $registration;
+
+            extern "C" fn init() {
+                REGISTRATION.register();
+            }
+
+            // SAFETY: the section holds addresses of functions to call at load time, and this is one.
+            #[used]
+            #[unsafe(link_section = ".init_array")]
+            static INIT: extern "C" fn() = init;
+        };
+    };
+}

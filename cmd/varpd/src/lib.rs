@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: CDDL-1.0
+//! The virtual ARP daemon: answers the overlay driver's question where a frame goes.
+//!
+//! ```text
+//!   dladm ==> <root>/var/run/varpd/varpd.door ==> varpd <== /dev/overlay
+//!                                                   |
+//!                                     libvarpd_direct.so, ...
+//! ```
+//!
+//! All the work is libvarpd's; here are options, order of start-up and end (spec/varpd.md 1). Threads: one
+//! waits for signals and for the end of a lookup thread, 2 x CPUs + 1 ask the kernel for lookups, the door has its
+//! own. Log lines are bunyan JSON on standard error.
+//!
+//! varpd runs in the foreground. Daemonizing, dropping privileges and persistence are still to come; instances
+//! are not destroyed when it ends, and the kernel keeps their links and the questions that were not answered.
+
+use clap::Parser;
+use devctl::Root;
+use libvarpd::{Error, Varpd};
+use overlay_abi::door::VARPD_DOOR;
+use overlay_abi::errno::Errno;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::iterator::Signals;
+use slog::{Drain, Logger, o};
+use std::ffi::OsString;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::Builder;
+
+/// Fatal error (`SMF_EXIT_ERR_FATAL`).
+const FATAL: u8 = 95;
+
+/// The virtual ARP daemon of overlay networks; runs in the foreground.
+///
+/// Exit status: 0 when asked to stop by SIGTERM, SIGINT, SIGHUP or SIGQUIT; 1 for a bad option; 95 for a fatal
+/// error.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Options {
+    /// Directory that stands for / [default: $OVERLAY_ROOT, else $XDG_RUNTIME_DIR/illumos-overlay]
+    #[arg(short = 'R', value_name = "ROOT")]
+    root: Option<PathBuf>,
+    /// Directory with plugins, libvarpd_*.so; may be given several times [default: varpd's own]
+    #[arg(short = 'i', value_name = "DIR")]
+    include: Vec<PathBuf>,
+    /// Where the door is created [default: ROOT/var/run/varpd/varpd.door]
+    #[arg(short = 'd', value_name = "PATH")]
+    door: Option<PathBuf>,
+    /// Stay in the foreground, as varpd so far always does
+    #[arg(short = 'f', long)]
+    foreground: bool,
+}
+
+/// What ends varpd.
+enum End {
+    /// A signal asked for it.
+    Signal(i32),
+    /// /dev/overlay does not work any more.
+    Kernel(Errno),
+}
+
+/// A fatal error, as told to the user.
+#[derive(Debug, thiserror::Error)]
+enum Fatal {
+    #[error("another varpd has {0} open")]
+    Second(PathBuf),
+    #[error(transparent)]
+    Varpd(#[from] Error),
+    #[error("{what}: {source}")]
+    Io { what: String, source: std::io::Error },
+    #[error("/dev/overlay does not work any more: {0}")]
+    Kernel(Errno),
+}
+
+fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Fatal {
+    let what = what.into();
+    move |source| Fatal::Io { what, source }
+}
+
+/// The whole program; `args` start with its name. A library function, so that the lab holds this program too.
+#[must_use]
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let options = match Options::try_parse_from(args) {
+        Ok(options) => options,
+        Err(e) => {
+            // Help and version come this way too.
+            let _ = e.print();
+            return if e.use_stderr() { ExitCode::from(1) } else { ExitCode::SUCCESS };
+        }
+    };
+    match run(options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("varpd: {e}");
+            ExitCode::from(FATAL)
+        }
+    }
+}
+
+fn run(options: Options) -> Result<(), Fatal> {
+    let root = Root::from_env_or(options.root);
+    let log = logger();
+    let varpd = Varpd::new(&root, log.clone()).map_err(|e| match e {
+        Error::Device(e) if e.errno == Errno::EEXIST => Fatal::Second(root.path("/dev/overlay")),
+        e => e.into(),
+    })?;
+    let door = options.door.unwrap_or_else(|| root.path(VARPD_DOOR));
+    let run_dir = root.path("/var/run/varpd");
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&run_dir)
+        .map_err(io(format!("cannot create {}", run_dir.display())))?;
+    let include = if options.include.is_empty() { vec![own_plugins()?] } else { options.include };
+    for dir in &include {
+        varpd.load_plugins(dir)?;
+    }
+
+    let (send, ends) = channel();
+    wait_for_signals(send.clone())?;
+    start_lookups(&varpd, &send)?;
+    let server = varpd.serve(&door)?;
+    slog::info!(log, "varpd started";
+        "root" => root.to_string(),
+        "door" => door.display().to_string(),
+        "plugins" => varpd.plugins().join(","),
+        "foreground" => options.foreground);
+
+    // The senders are alive: the signal thread never ends.
+    let end = ends.recv().unwrap_or(End::Kernel(Errno::EIO));
+    drop(server);
+    match end {
+        End::Signal(signal) => {
+            slog::info!(log, "varpd stops"; "signal" => signal);
+            varpd.quiesce();
+            Ok(())
+        }
+        End::Kernel(e) => Err(Fatal::Kernel(e)),
+    }
+}
+
+/// The log: bunyan records on standard error, a line each.
+fn logger() -> Logger {
+    let json = slog_bunyan::with_name("varpd", std::io::stderr()).build();
+    Logger::root(Mutex::new(json).fuse(), o!())
+}
+
+/// Where plugins are if no option says so.
+fn own_plugins() -> Result<PathBuf, Fatal> {
+    if cfg!(target_os = "illumos") {
+        return Ok(PathBuf::from("/usr/lib/varpd"));
+    }
+    let exe = std::env::current_exe().map_err(io("cannot find the directory of varpd"))?;
+    Ok(exe.parent().unwrap_or(Path::new("/")).to_owned())
+}
+
+fn wait_for_signals(ends: Sender<End>) -> Result<(), Fatal> {
+    let mut signals =
+        Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM]).map_err(io("cannot handle signals"))?;
+    let wait = move || {
+        for signal in signals.forever() {
+            // Nobody listens any more once varpd is on its way out.
+            let _ = ends.send(End::Signal(signal));
+        }
+    };
+    let thread = Builder::new().name("signals".into()).spawn(wait);
+    thread.map(drop).map_err(io("cannot start a thread"))
+}
+
+fn start_lookups(varpd: &Arc<Varpd>, ends: &Sender<End>) -> Result<(), Fatal> {
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    for n in 0..2 * cpus + 1 {
+        let (varpd, ends) = (Arc::clone(varpd), ends.clone());
+        let run = move || {
+            if let Err(e) = varpd.run_lookups() {
+                let _ = ends.send(End::Kernel(e));
+            }
+        };
+        let thread = Builder::new().name(format!("lookup-{n}")).spawn(run);
+        thread.map_err(io("cannot start a thread"))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,455 @@
+// SPDX-License-Identifier: CDDL-1.0
+//! The C functions that plugins call: libvarpd's plugin mapfile (spec/varpd.md 2.7, 5, 6).
+//!
+//! They are part of the process that loads plugins, and bind when a plugin is loaded. A program that loads
+//! plugins must export them: `--export-dynamic-symbol=libvarpd_*` and `=nvlist_*` (see build.rs of
+//! cmd/varpd); [`SYMBOLS`] keeps them from being left out.
+//!
+//! Handles are tokens; one that is not known is logged and the call does nothing. Other pointers must be what
+//! the header says. Nothing here panics.
+//!
+//! Proxying is not here yet: `libvarpd_plugin_proxy_*` drop the query they are given and say so in the log.
+use crate::instance::Instance;
+use crate::{frame, plugin, prop, query};
+use overlay_abi::dld::OVERLAY_STATUS_BUFLEN;
+use overlay_abi::door::LIBVARPD_PROP_SIZEMAX;
+use overlay_abi::errno::Errno;
+use overlay_abi::ids::MacAddr;
+use overlay_abi::provider::*;
+use overlay_abi::target::{
+    overlay_targ_cache_entry_t, overlay_targ_lookup_t, overlay_target_point_t,
+};
+use slog::Logger;
+use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
+use std::sync::{Arc, OnceLock};
+
+/// Addresses of all functions here.
+#[used]
+pub static SYMBOLS: Symbols = Symbols([
+    libvarpd_plugin_alloc as *const (),
+    libvarpd_plugin_register as *const (),
+    libvarpd_plugin_free as *const (),
+    libvarpd_plugin_vnetid as *const (),
+    libvarpd_plugin_query_reply as *const (),
+    libvarpd_plugin_proxy_arp as *const (),
+    libvarpd_plugin_proxy_ndp as *const (),
+    libvarpd_plugin_proxy_dhcp as *const (),
+    libvarpd_plugin_arp_reply as *const (),
+    libvarpd_plugin_dhcp_reply as *const (),
+    libvarpd_inject_varp as *const (),
+    libvarpd_inject_arp as *const (),
+    libvarpd_fma_degrade as *const (),
+    libvarpd_fma_restore as *const (),
+    libvarpd_panic as *const (),
+    libvarpd_prop_set_name as *const (),
+    libvarpd_prop_set_prot as *const (),
+    libvarpd_prop_set_type as *const (),
+    libvarpd_prop_set_default as *const (),
+    libvarpd_prop_set_nodefault as *const (),
+    libvarpd_prop_set_range_uint32 as *const (),
+    libvarpd_prop_set_range_str as *const (),
+    (&raw const nvpair::cabi::SYMBOLS).cast(),
+]);
+
+/// Keeps functions in an executable which only plugins call.
+#[derive(Debug)]
+pub struct Symbols(pub [*const (); 23]);
+
+// SAFETY: addresses, never read through.
+unsafe impl Sync for Symbols {}
+
+/// Where calls with unknown handles are logged: the log of this process' first varpd.
+static LOG: OnceLock<Logger> = OnceLock::new();
+
+pub(crate) fn log_to(log: &Logger) {
+    LOG.get_or_init(|| log.clone());
+}
+
+fn complain(function: &str, what: &str) {
+    if let Some(log) = LOG.get() {
+        slog::error!(log, "a plugin called {function} with {what}; ignored");
+    }
+}
+
+fn provider(function: &str, handle: *mut varpd_provider_handle_t) -> Option<Arc<Instance>> {
+    let instance = Instance::of_provider(handle);
+    if instance.is_none() {
+        complain(function, "the handle of no instance");
+    }
+    instance
+}
+
+/// # Safety
+/// `text` is NULL or a C string.
+unsafe fn c_str<'a>(function: &str, text: *const c_char) -> Option<&'a CStr> {
+    if text.is_null() {
+        complain(function, "NULL");
+        return None;
+    }
+    // SAFETY: not NULL, thus a C string by contract.
+    Some(unsafe { CStr::from_ptr(text) })
+}
+
+/// # Safety
+/// `mac` is NULL or points to 6 bytes.
+unsafe fn mac(function: &str, mac: *const u8) -> Option<MacAddr> {
+    if mac.is_null() {
+        complain(function, "NULL");
+        return None;
+    }
+    // SAFETY: not NULL, thus 6 bytes by contract; an array of bytes has no alignment.
+    Some(MacAddr(unsafe { mac.cast::<[u8; 6]>().read() }))
+}
+
+/// A zeroed registration with its version filled in. NULL and `EINVAL` in `err` for a version that is not known.
+///
+/// # Safety
+/// `err` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn libvarpd_plugin_alloc(
+    version: c_uint,
+    err: *mut c_int,
+) -> *mut varpd_plugin_register_t {
+    if version != VARPD_CURRENT_VERSION {
+        // SAFETY: NULL or writable by contract.
+        if let Some(err) = unsafe { err.as_mut() } {
+            *err = Errno::EINVAL.to_host();
+        }
+        return std::ptr::null_mut();
+    }
+    Box::into_raw(Box::new(varpd_plugin_register_t {
+        vpr_version: version,
+        vpr_mode: 0,
+        vpr_name: std::ptr::null(),
+        vpr_ops: std::ptr::null(),
+    }))
+}
+
+/// Registers a plugin while its object is being loaded. The name and the vector are copied.
+///
+/// `EINVAL`: NULL, outside of a load, or something is wrong with it; `EEXIST`: the name is taken.
+///
+/// # Safety
+/// `registration` is NULL or a registration whose name and vector are NULL or valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn libvarpd_plugin_register(
+    registration: *mut varpd_plugin_register_t,
+) -> c_int {
+    // SAFETY: NULL or valid by contract.
+    let result = match unsafe { registration.as_ref() } {
+        // SAFETY: as above.
+        Some(registration) => unsafe { plugin::register(registration) },
+        None => Err(Errno::EINVAL),
+    };
+    result.err().map_or(0, Errno::to_host)
+}
+
+/// Frees a registration; NULL is fine.
+///
+/// # Safety
+/// `registration` is NULL or from [`libvarpd_plugin_alloc`] and not used any more.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn libvarpd_plugin_free(registration: *mut varpd_plugin_register_t) {
+    if !registration.is_null() {
+        // SAFETY: from Box::into_raw, given back once, by contract.
+        drop(unsafe { Box::from_raw(registration) });
+    }
+}
+
+/// Virtual network of an instance; 0 for an unknown handle.
+#[unsafe(no_mangle)]
+pub extern "C" fn libvarpd_plugin_vnetid(handle: *mut varpd_provider_handle_t) -> u64 {
+    provider("libvarpd_plugin_vnetid", handle).map_or(0, |i| i.vnetid().0)
+}
+
+/// Answers a query: `VARPD_LOOKUP_OK` with what is in its point, anything else drops the frame.
+#[unsafe(no_mangle)]
+pub extern "C" fn libvarpd_plugin_query_reply(handle: *mut varpd_query_handle_t, action: c_int) {
+    if !query::reply(handle, action) {
+        complain(
+            "libvarpd_plugin_query_reply",
+            "the handle of no query, or of one answered before",
+        );
+    }
+}
+
+fn no_proxy(
+    function: &str,
+    handle: *mut varpd_provider_handle_t,
+    query: *mut varpd_query_handle_t,
+) {
+    if let Some(instance) = provider(function, handle)
+        && let Some(varpd) = instance.varpd()
+    {
+        slog::warn!(varpd.log, "{function}: proxying is not available, the frame is dropped";
+            "instance" => instance.id().0);
+    }
+    libvarpd_plugin_query_reply(query, VARPD_LOOKUP_DROP);
+}
+
+/// Takes over a query that is an ARP request: drops it, see the module.
+#[unsafe(no_mangle)]
+pub extern "C" fn libvarpd_plugin_proxy_arp(
+    handle: *mut varpd_provider_handle_t,
+    query: *mut varpd_query_handle_t,
+    _request: *const overlay_targ_lookup_t,
+) {
+    no_proxy("libvarpd_plugin_proxy_arp", handle, query);
+}
+
+/// Takes over a query that is a neighbour solicitation: drops it, see the module.
+#[unsafe(no_mangle)]
+pub extern "C" fn libvarpd_plugin_proxy_ndp(
+    handle: *mut varpd_provider_handle_t,
+    query: *mut varpd_query_handle_t,
+    _request: *const overlay_targ_lookup_t,
+) {
+    no_proxy("libvarpd_plugin_proxy_ndp", handle, query);
+}
+
+/// Takes over a query that is a DHCP broadcast: drops it, see the module.
+#[unsafe(no_mangle)]
+pub extern "C" fn libvarpd_plugin_proxy_dhcp(
+    handle: *mut varpd_provider_handle_t,
+    query: *mut varpd_query_handle_t,
+    _request: *const overlay_targ_lookup_t,
+) {
+    no_proxy("libvarpd_plugin_proxy_dhcp", handle, query);
+}
+
+/// Answers `vpo_arp`, which is not called yet: no handle is known.
+#[unsafe(no_mangle)]
+pub extern "C" fn libvarpd_plugin_arp_reply(_handle: *mut varpd_arp_handle_t, _action: c_int) {
+    complain("libvarpd_plugin_arp_reply", "a handle it was not given");
+}
+
+/// Answers `vpo_dhcp`, which is not called yet: no handle is known.
+#[unsafe(no_mangle)]
+pub extern "C" fn libvarpd_plugin_dhcp_reply(_handle: *mut varpd_dhcp_handle_t, _action: c_int) {
+    complain("libvarpd_plugin_dhcp_reply", "a handle it was not given");
+}
+
+/// Sets where the kernel sends frames for an address or, without a point, makes it forget that.
+///
+/// # Safety
+/// `addr` is NULL or points to 6 bytes, `point` is NULL or valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn libvarpd_inject_varp(
+    handle: *mut varpd_provider_handle_t,
+    addr: *const u8,
+    point: *const overlay_target_point_t,
+) {
+    const NAME: &str = "libvarpd_inject_varp";
+    let Some(instance) = provider(NAME, handle) else { return };
+    let Some(varpd) = instance.varpd() else { return };
+    // SAFETY: by contract.
+    let Some(addr) = (unsafe { mac(NAME, addr) }) else { return };
+    // SAFETY: by contract.
+    let result = match unsafe { point.as_ref() } {
+        Some(point) => {
+            let entry =
+                overlay_targ_cache_entry_t { otce_mac: addr.0, otce_flags: 0, otce_dest: *point };
+            varpd.device.cache_set(instance.link(), entry)
+        }
+        None => varpd.device.cache_remove(instance.link(), addr),
+    };
+    match result {
+        // The link may be gone or not be associated, and the entry may not be there.
+        Ok(()) | Err(Errno::ENOENT | Errno::ENXIO | Errno::EINVAL) => {}
+        Err(e) => slog::error!(varpd.log, "{NAME} failed";
+            "instance" => instance.id().0, "error" => e.name()),
+    }
+}
+
+/// Tells the guests of the link that `src` has the IPv4 address `ip`, by a gratuitous ARP sent to `dst`.
+///
+/// # Safety
+/// The addresses are NULL or point to 6, 4 and 6 bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn libvarpd_inject_arp(
+    handle: *mut varpd_provider_handle_t,
+    vlan: u16,
+    src: *const u8,
+    ip: *const [u8; 4],
+    dst: *const u8,
+) {
+    const NAME: &str = "libvarpd_inject_arp";
+    let Some(instance) = provider(NAME, handle) else { return };
+    let Some(varpd) = instance.varpd() else { return };
+    // SAFETY: by contract.
+    let (src, ip, dst) = unsafe { (mac(NAME, src), ip.as_ref(), mac(NAME, dst)) };
+    let (Some(src), Some(ip), Some(dst)) = (src, ip, dst) else { return };
+    let mut frame = frame::gratuitous_arp(vlan, src, *ip, dst);
+    if let Err(e) = varpd.device.inject(instance.link(), &mut frame) {
+        // A link that is stopping takes nothing; the guests will ask by themselves.
+        slog::debug!(varpd.log, "{NAME} failed";
+            "instance" => instance.id().0, "error" => e.name());
+    }
+}
+
+/// Degrades the link of an instance; the message is cut after 255 bytes.
+///
+/// # Safety
+/// `message` is NULL or a C string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn libvarpd_fma_degrade(
+    handle: *mut varpd_provider_handle_t,
+    message: *const c_char,
+) {
+    const NAME: &str = "libvarpd_fma_degrade";
+    let Some(instance) = provider(NAME, handle) else { return };
+    // SAFETY: by contract.
+    let Some(message) = (unsafe { c_str(NAME, message) }) else { return };
+    let Some(varpd) = instance.varpd() else { return };
+    let message = message.to_bytes();
+    let cut = &message[..message.len().min(OVERLAY_STATUS_BUFLEN - 1)];
+    slog::warn!(varpd.log, "link degraded: {}", String::from_utf8_lossy(cut);
+        "instance" => instance.id().0, "link" => instance.link().0);
+    fma(NAME, &instance, varpd.device.degrade(instance.link(), cut));
+}
+
+/// Ends the degradation of the link of an instance.
+#[unsafe(no_mangle)]
+pub extern "C" fn libvarpd_fma_restore(handle: *mut varpd_provider_handle_t) {
+    const NAME: &str = "libvarpd_fma_restore";
+    let Some(instance) = provider(NAME, handle) else { return };
+    let Some(varpd) = instance.varpd() else { return };
+    fma(NAME, &instance, varpd.device.restore(instance.link()));
+}
+
+fn fma(function: &str, instance: &Instance, result: Result<(), Errno>) {
+    if let (Err(e), Some(varpd)) = (result, instance.varpd()) {
+        slog::error!(varpd.log, "{function} failed";
+            "instance" => instance.id().0, "link" => instance.link().0, "error" => e.name());
+    }
+}
+
+/// Where a debugger finds the text of [`libvarpd_panic`]; NUL-terminated.
+#[unsafe(no_mangle)]
+pub static mut varpd_panic_buf: [u8; 1024] = [0; 1024];
+
+/// Prints a message and ends the process with SIGABRT.
+///
+/// It is variadic in C. The calling convention passes the first five arguments behind the format as it would
+/// five words, which are what is formatted; floating-point ones and further ones are not seen.
+///
+/// # Safety
+/// `format` is NULL or a format of printf(3C) whose arguments are words or pointers, five at most.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn libvarpd_panic(
+    format: *const c_char,
+    a: usize,
+    b: usize,
+    c: usize,
+    d: usize,
+    e: usize,
+) -> ! {
+    let errno = std::io::Error::last_os_error();
+    let buf = &raw mut varpd_panic_buf;
+    if !format.is_null() {
+        // SAFETY: a static buffer of that size; what another thread that panics too writes to it is bytes as well.
+        unsafe { libc::snprintf(buf.cast(), size_of_val(&*buf), format, a, b, c, d, e) };
+        // SAFETY: snprintf ended it with a NUL.
+        let text = unsafe { CStr::from_ptr(buf.cast()) }.to_string_lossy();
+        match LOG.get() {
+            Some(log) => slog::crit!(log, "a plugin gave up: {text}"; "errno" => errno.to_string()),
+            None => eprintln!("varpd: a plugin gave up: {text}: {errno}"),
+        }
+    }
+    std::process::abort()
+}
+
+fn with_draft<T>(
+    function: &str,
+    handle: *mut varpd_prop_handle_t,
+    set: impl FnOnce(&mut prop::PropInfo) -> T,
+) -> Option<T> {
+    let result = prop::with_draft(handle, set);
+    if result.is_none() {
+        complain(function, "the handle of no property");
+    }
+    result
+}
+
+/// Name of the property that is being described, cut after 63 bytes.
+///
+/// # Safety
+/// `name` is NULL or a C string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn libvarpd_prop_set_name(
+    handle: *mut varpd_prop_handle_t,
+    name: *const c_char,
+) {
+    const NAME: &str = "libvarpd_prop_set_name";
+    // SAFETY: by contract.
+    let Some(name) = (unsafe { c_str(NAME, name) }) else { return };
+    with_draft(NAME, handle, |info| info.set_name(name));
+}
+
+/// Its permissions, `OVERLAY_PROP_PERM_*`.
+#[unsafe(no_mangle)]
+pub extern "C" fn libvarpd_prop_set_prot(handle: *mut varpd_prop_handle_t, prot: c_uint) {
+    with_draft("libvarpd_prop_set_prot", handle, |info| info.prot = prot);
+}
+
+/// Its type, `OVERLAY_PROP_T_*`.
+#[unsafe(no_mangle)]
+pub extern "C" fn libvarpd_prop_set_type(handle: *mut varpd_prop_handle_t, kind: c_uint) {
+    with_draft("libvarpd_prop_set_type", handle, |info| info.kind = kind);
+}
+
+/// Its default. `E2BIG` above 256 bytes, `EOVERFLOW` for a negative length, `EINVAL` for NULL.
+///
+/// # Safety
+/// `value` is NULL or points to `len` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn libvarpd_prop_set_default(
+    handle: *mut varpd_prop_handle_t,
+    value: *mut c_void,
+    len: isize,
+) -> c_int {
+    let result = match usize::try_from(len) {
+        Err(_) => Err(Errno::EOVERFLOW),
+        Ok(len) if len > LIBVARPD_PROP_SIZEMAX => Err(Errno::E2BIG),
+        Ok(len) if value.is_null() && len > 0 => Err(Errno::EINVAL),
+        Ok(0) => Ok(&[][..]),
+        // SAFETY: not NULL, thus `len` bytes by contract.
+        Ok(len) => Ok(unsafe { std::slice::from_raw_parts(value.cast::<u8>().cast_const(), len) }),
+    };
+    let result = result.and_then(|value| {
+        with_draft("libvarpd_prop_set_default", handle, |info| info.default = value.to_vec())
+            .ok_or(Errno::EINVAL)
+    });
+    result.err().map_or(0, Errno::to_host)
+}
+
+/// It has no default.
+#[unsafe(no_mangle)]
+pub extern "C" fn libvarpd_prop_set_nodefault(handle: *mut varpd_prop_handle_t) {
+    with_draft("libvarpd_prop_set_nodefault", handle, |info| info.default.clear());
+}
+
+/// It may be a number from `min` to `max`. Left out if 256 bytes of possible values are full.
+#[unsafe(no_mangle)]
+pub extern "C" fn libvarpd_prop_set_range_uint32(
+    handle: *mut varpd_prop_handle_t,
+    min: u32,
+    max: u32,
+) {
+    with_draft("libvarpd_prop_set_range_uint32", handle, |info| info.possible.add_range(min, max));
+}
+
+/// It may be this text. Left out if 256 bytes of possible values are full.
+///
+/// # Safety
+/// `text` is NULL or a C string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn libvarpd_prop_set_range_str(
+    handle: *mut varpd_prop_handle_t,
+    text: *const c_char,
+) {
+    const NAME: &str = "libvarpd_prop_set_range_str";
+    // SAFETY: by contract.
+    let Some(text) = (unsafe { c_str(NAME, text) }) else { return };
+    with_draft(NAME, handle, |info| info.possible.add_str(text.to_bytes()));
+}

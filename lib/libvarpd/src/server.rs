@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: CDDL-1.0
+//! What each door command does, and who may.
+//!
+//! Whoever changes something needs the privilege to configure the network (`PRIV_SYS_NET_CONFIG`); off illumos
+//! that is root and the user varpd runs as. The original asked for it only where the cache is changed and left
+//! CREATE, ACTIVATE, DESTROY and SETPROP to the permissions of the door's file (spec/varpd.md 9.10).
+use crate::message::{self, Answer, Request, Which};
+use crate::{Instance, Varpd};
+use door::PeerCred;
+use overlay_abi::door::varpd_client_cache_entry_t;
+use overlay_abi::errno::Errno;
+use overlay_abi::ids::{MacAddr, VarpdId};
+use overlay_abi::target::{overlay_targ_cache_entry_t, overlay_target_point_t};
+use std::sync::Arc;
+
+fn may_configure(cred: &PeerCred) -> bool {
+    cred.uid == 0 || cred.uid == rustix::process::geteuid().as_raw()
+}
+
+fn needs_privilege(request: &Request<'_>) -> bool {
+    match request {
+        Request::Create(..)
+        | Request::Activate(_)
+        | Request::Destroy(_)
+        | Request::SetProp(..)
+        | Request::CacheFlush(_)
+        | Request::CacheDelete(..)
+        | Request::CacheSet(..) => true,
+        Request::Nprops(_)
+        | Request::PropInfo(..)
+        | Request::GetProp(..)
+        | Request::Lookup(_)
+        | Request::TargetMode(_)
+        | Request::CacheGet(..)
+        | Request::CacheWalk(..) => false,
+    }
+}
+
+impl Varpd {
+    /// The reply to one door message, in the data model of the client that sent it.
+    pub fn answer(self: &Arc<Self>, bytes: &[u8], cred: &PeerCred) -> Vec<u8> {
+        let request = match message::parse(bytes, cred.model) {
+            Ok(request) => request,
+            Err(e) => return message::malformed(e),
+        };
+        let result = request.and_then(|request| {
+            // Before anything else, so that nobody learns which ids there are by being refused.
+            if needs_privilege(&request) && !may_configure(cred) {
+                return Err(Errno::EPERM);
+            }
+            self.execute(request)
+        });
+        message::reply(bytes, cred.model, &result)
+    }
+
+    fn find(&self, id: VarpdId) -> Result<Arc<Instance>, Errno> {
+        self.instance(id).ok_or(Errno::ENOENT)
+    }
+
+    fn execute(self: &Arc<Self>, request: Request<'_>) -> Result<Answer, Errno> {
+        match request {
+            Request::Create(link, plugin) => {
+                let plugin = std::str::from_utf8(plugin).map_err(|_| Errno::ENOENT)?;
+                let id = self.create(link, plugin)?;
+                slog::info!(self.log, "instance created";
+                    "instance" => id.0, "link" => link.0, "search" => plugin);
+                Ok(Answer::Id(id))
+            }
+            Request::Activate(id) => {
+                self.find(id)?.activate()?;
+                slog::info!(self.log, "instance activated"; "instance" => id.0);
+                Ok(Answer::Done)
+            }
+            Request::Destroy(id) => {
+                self.destroy(id)?;
+                slog::info!(self.log, "instance destroyed"; "instance" => id.0);
+                Ok(Answer::Done)
+            }
+            Request::Nprops(id) => self.find(id)?.nprops().map(Answer::Nprops),
+            Request::PropInfo(id, which) => {
+                let instance = self.find(id)?;
+                let (id, info) = match which {
+                    Which::Id(id) => (id, instance.prop_info(id)?),
+                    Which::Name(name) => instance.prop_by_name(name)?,
+                };
+                Ok(Answer::PropInfo(id, Box::new(info)))
+            }
+            Request::GetProp(id, prop) => self.find(id)?.get_prop(prop).map(Answer::Value),
+            Request::SetProp(id, prop, value) => {
+                self.find(id)?.set_prop(prop, value).map(|()| Answer::Done)
+            }
+            Request::Lookup(link) => self.instance_of(link).map(Answer::Id).ok_or(Errno::ENOENT),
+            Request::TargetMode(id) => {
+                let instance = self.find(id)?;
+                Ok(Answer::TargetMode(instance.dest(), instance.plugin().mode()))
+            }
+            Request::CacheFlush(id) => {
+                let link = self.find(id)?.link();
+                self.device.cache_flush(link).map(|()| Answer::Done)
+            }
+            Request::CacheDelete(id, mac) => {
+                let link = self.find(id)?.link();
+                self.device.cache_remove(link, mac).map(|()| Answer::Done)
+            }
+            Request::CacheGet(id, mac) => {
+                let entry = self.device.cache_get(self.find(id)?.link(), mac)?;
+                Ok(Answer::Entry(to_client(&entry)))
+            }
+            Request::CacheSet(id, mac, entry) => {
+                let link = self.find(id)?.link();
+                self.device.cache_set(link, to_kernel(mac, &entry)).map(|()| Answer::Done)
+            }
+            Request::CacheWalk(id, marker, count) => {
+                let link = self.find(id)?.link();
+                let (marker, entries) = self.device.cache_iter(link, marker, count)?;
+                Ok(Answer::Entries(marker, entries))
+            }
+        }
+    }
+}
+
+fn to_client(entry: &overlay_targ_cache_entry_t) -> varpd_client_cache_entry_t {
+    varpd_client_cache_entry_t {
+        vcp_mac: entry.otce_dest.otp_mac,
+        vcp_flags: entry.otce_flags,
+        vcp_ip: entry.otce_dest.otp_ip,
+        vcp_port: entry.otce_dest.otp_port,
+        vcp_pad: [0; 2],
+    }
+}
+
+fn to_kernel(mac: MacAddr, entry: &varpd_client_cache_entry_t) -> overlay_targ_cache_entry_t {
+    overlay_targ_cache_entry_t {
+        otce_mac: mac.0,
+        otce_flags: entry.vcp_flags,
+        otce_dest: overlay_target_point_t {
+            otp_mac: entry.vcp_mac,
+            otp_pad: [0; 2],
+            otp_ip: entry.vcp_ip,
+            otp_port: entry.vcp_port,
+            otp_pad2: [0; 2],
+        },
+    }
+}

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: CDDL-1.0
+//! The C functions of the operations vector over the traits; [`crate::plugin!`] puts them together.
+//!
+//! The private pointer is a `Box` of the plugin's object, from `vpo_create` or `vpo_restore` to
+//! `vpo_destroy`. What libvarpd promises (valid pointers, no call after destroy) is spec/varpd.md 5.2.
+use crate::{Dynamic, NvList, Plugin, Point, Prop, Provider, Query, sys};
+use overlay_abi::errno::Errno;
+use overlay_abi::provider::*;
+use overlay_abi::target::{
+    OVERLAY_TARGET_DYNAMIC, OVERLAY_TARGET_POINT, overlay_targ_lookup_t, overlay_target_point_t,
+};
+use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
+use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// What a plugin registers.
+#[derive(Debug)]
+pub struct Registration {
+    name: &'static CStr,
+    mode: c_uint,
+    ops: varpd_plugin_ops_t,
+}
+
+impl Registration {
+    /// Registers the plugin; called by the init function that [`crate::plugin!`] emits.
+    pub fn register(&'static self) {
+        let mut err = 0;
+        // SAFETY: the out pointer is valid; the block is written within its bounds and freed once.
+        unsafe {
+            let block = sys::libvarpd_plugin_alloc(VARPD_CURRENT_VERSION, &mut err);
+            let Some(fields) = block.as_mut() else { return };
+            fields.vpr_mode = self.mode;
+            fields.vpr_name = self.name.as_ptr();
+            fields.vpr_ops = &self.ops;
+            // The loader sees a failure itself.
+            let _ = sys::libvarpd_plugin_register(block);
+            sys::libvarpd_plugin_free(block);
+        }
+    }
+}
+
+/// The registration of a plugin of point mode.
+pub const fn point<P: Point>() -> Registration {
+    let ops = varpd_plugin_ops_t { vpo_default: Some(default::<P>), ..Common::<P>::OPS };
+    Registration { name: P::NAME, mode: OVERLAY_TARGET_POINT, ops }
+}
+
+/// The registration of a plugin of dynamic mode.
+pub const fn dynamic<P: Dynamic>() -> Registration {
+    let ops = varpd_plugin_ops_t { vpo_lookup: Some(lookup::<P>), ..Common::<P>::OPS };
+    Registration { name: P::NAME, mode: OVERLAY_TARGET_DYNAMIC, ops }
+}
+
+struct Common<P>(PhantomData<P>);
+
+impl<P: Plugin> Common<P> {
+    const OPS: varpd_plugin_ops_t = varpd_plugin_ops_t {
+        vpo_callbacks: 0,
+        vpo_create: Some(create::<P>),
+        vpo_start: Some(start::<P>),
+        vpo_stop: Some(stop::<P>),
+        vpo_destroy: Some(destroy::<P>),
+        vpo_default: None,
+        vpo_lookup: None,
+        vpo_nprops: Some(nprops::<P>),
+        vpo_propinfo: Some(propinfo::<P>),
+        vpo_getprop: Some(getprop::<P>),
+        vpo_setprop: Some(setprop::<P>),
+        vpo_save: Some(save::<P>),
+        vpo_restore: Some(restore::<P>),
+        vpo_arp: None,
+        vpo_dhcp: None,
+    };
+}
+
+/// Runs a call of the plugin; a panic in it becomes `EIO`.
+fn guarded<T>(call: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or(Err(Errno::EIO))
+}
+
+/// The host's number of what a call returns.
+fn code(call: impl FnOnce() -> Result<(), Errno>) -> c_int {
+    guarded(call).err().map_or(0, Errno::to_host)
+}
+
+/// # Safety
+/// `private` came from [`made`] and was not destroyed.
+unsafe fn object<'a, P>(private: *mut c_void) -> &'a P {
+    // SAFETY: by contract.
+    unsafe { &*private.cast::<P>() }
+}
+
+/// # Safety
+/// `out` is writable.
+unsafe fn made<P>(result: Result<P, Errno>, out: *mut *mut c_void) -> Result<(), Errno> {
+    let private = Box::into_raw(Box::new(result?));
+    // SAFETY: by contract.
+    unsafe { out.write(private.cast()) };
+    Ok(())
+}
+
+/// # Safety
+/// `name` is a C string.
+unsafe fn text<'a>(name: *const c_char) -> Result<&'a str, Errno> {
+    // SAFETY: by contract.
+    unsafe { CStr::from_ptr(name) }.to_str().map_err(|_| Errno::EINVAL)
+}
+
+unsafe extern "C" fn create<P: Plugin>(
+    provider: *mut varpd_provider_handle_t,
+    out: *mut *mut c_void,
+    dest: c_uint,
+) -> c_int {
+    code(|| {
+        let object = P::create(Provider(provider), dest);
+        // SAFETY: libvarpd's out pointer.
+        unsafe { made(object, out) }
+    })
+}
+
+unsafe extern "C" fn start<P: Plugin>(private: *mut c_void) -> c_int {
+    // SAFETY: libvarpd hands back what `create` made.
+    code(|| unsafe { object::<P>(private) }.start())
+}
+
+unsafe extern "C" fn stop<P: Plugin>(private: *mut c_void) {
+    code(|| {
+        // SAFETY: libvarpd hands back what `create` made.
+        unsafe { object::<P>(private) }.stop();
+        Ok(())
+    });
+}
+
+unsafe extern "C" fn destroy<P: Plugin>(private: *mut c_void) {
+    code(|| {
+        // SAFETY: made by Box::into_raw in `made`; libvarpd destroys it once, after all other calls.
+        drop(unsafe { Box::from_raw(private.cast::<P>()) });
+        Ok(())
+    });
+}
+
+unsafe extern "C" fn default<P: Point>(
+    private: *mut c_void,
+    out: *mut overlay_target_point_t,
+) -> c_int {
+    // SAFETY: libvarpd hands back what `create` made.
+    let point = guarded(|| Ok(unsafe { object::<P>(private) }.destination()));
+    match point {
+        Ok(Some(point)) => {
+            // SAFETY: libvarpd's out pointer.
+            unsafe { out.write(point) };
+            VARPD_LOOKUP_OK
+        }
+        _ => VARPD_LOOKUP_DROP,
+    }
+}
+
+unsafe extern "C" fn lookup<P: Dynamic>(
+    private: *mut c_void,
+    handle: *mut varpd_query_handle_t,
+    request: *const overlay_targ_lookup_t,
+    point: *mut overlay_target_point_t,
+) {
+    let query = Query { handle, request, point };
+    code(|| {
+        // SAFETY: libvarpd hands back what `create` made. A panic drops the query, which answers it.
+        unsafe { object::<P>(private) }.lookup(query);
+        Ok(())
+    });
+}
+
+unsafe extern "C" fn nprops<P: Plugin>(private: *mut c_void, out: *mut c_uint) -> c_int {
+    code(|| {
+        // SAFETY: libvarpd hands back what `create` made, and its out pointer.
+        unsafe { out.write(object::<P>(private).nprops()) };
+        Ok(())
+    })
+}
+
+unsafe extern "C" fn propinfo<P: Plugin>(
+    private: *mut c_void,
+    id: c_uint,
+    prop: *mut varpd_prop_handle_t,
+) -> c_int {
+    // SAFETY: libvarpd hands back what `create` made.
+    code(|| unsafe { object::<P>(private) }.propinfo(id, &mut Prop(prop, PhantomData)))
+}
+
+unsafe extern "C" fn getprop<P: Plugin>(
+    private: *mut c_void,
+    name: *const c_char,
+    buf: *mut c_void,
+    size: *mut u32,
+) -> c_int {
+    code(|| {
+        // SAFETY: libvarpd hands back what `create` made, a C string, and `*size` bytes of initialized memory.
+        unsafe {
+            let buf = std::slice::from_raw_parts_mut(buf.cast::<u8>(), *size as usize);
+            *size = object::<P>(private).getprop(text(name)?, buf)?;
+        }
+        Ok(())
+    })
+}
+
+unsafe extern "C" fn setprop<P: Plugin>(
+    private: *mut c_void,
+    name: *const c_char,
+    value: *const c_void,
+    size: u32,
+) -> c_int {
+    code(|| {
+        // SAFETY: libvarpd hands back what `create` made, a C string, and `size` bytes.
+        unsafe {
+            let value = std::slice::from_raw_parts(value.cast::<u8>(), size as usize);
+            object::<P>(private).setprop(text(name)?, value)
+        }
+    })
+}
+
+unsafe extern "C" fn save<P: Plugin>(private: *mut c_void, list: *mut nvlist_t) -> c_int {
+    // SAFETY: libvarpd hands back what `create` made.
+    code(|| unsafe { object::<P>(private) }.save(&mut NvList(list, PhantomData)))
+}
+
+unsafe extern "C" fn restore<P: Plugin>(
+    list: *mut nvlist_t,
+    provider: *mut varpd_provider_handle_t,
+    dest: c_uint,
+    out: *mut *mut c_void,
+) -> c_int {
+    code(|| {
+        let object = P::restore(&NvList(list, PhantomData), Provider(provider), dest);
+        // SAFETY: libvarpd's out pointer.
+        unsafe { made(object, out) }
+    })
+}

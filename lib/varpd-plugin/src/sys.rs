@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: CDDL-1.0
+//! Functions that the process loading a plugin provides: libvarpd's plugin interface and libnvpair.
+//!
+//! Spec/varpd.md 2.7 and 5, nvpair(3NVPAIR). They bind when the plugin is loaded.
+use overlay_abi::provider::*;
+use overlay_abi::target::overlay_target_point_t;
+use std::ffi::{c_char, c_int, c_uint, c_void};
+
+unsafe extern "C" {
+    /// Memory for a registration; NULL and an errno for an unknown version.
+    pub fn libvarpd_plugin_alloc(version: c_uint, err: *mut c_int) -> *mut varpd_plugin_register_t;
+    /// Registers a plugin; only while it is being loaded.
+    pub fn libvarpd_plugin_register(registration: *mut varpd_plugin_register_t) -> c_int;
+    /// Frees what `libvarpd_plugin_alloc` gave.
+    pub fn libvarpd_plugin_free(registration: *mut varpd_plugin_register_t);
+    /// Virtual network of an instance.
+    pub fn libvarpd_plugin_vnetid(provider: *mut varpd_provider_handle_t) -> u64;
+    /// Answers a query, `VARPD_LOOKUP_*`.
+    pub fn libvarpd_plugin_query_reply(query: *mut varpd_query_handle_t, action: c_int);
+    /// Degrades the link.
+    pub fn libvarpd_fma_degrade(provider: *mut varpd_provider_handle_t, message: *const c_char);
+    /// Ends the degradation.
+    pub fn libvarpd_fma_restore(provider: *mut varpd_provider_handle_t);
+    /// Sets or, with NULL, removes an entry of the kernel's target cache.
+    pub fn libvarpd_inject_varp(
+        provider: *mut varpd_provider_handle_t,
+        mac: *const u8,
+        point: *const overlay_target_point_t,
+    );
+    /// Name of the property described.
+    pub fn libvarpd_prop_set_name(prop: *mut varpd_prop_handle_t, name: *const c_char);
+    /// Its permissions.
+    pub fn libvarpd_prop_set_prot(prop: *mut varpd_prop_handle_t, prot: c_uint);
+    /// Its type.
+    pub fn libvarpd_prop_set_type(prop: *mut varpd_prop_handle_t, kind: c_uint);
+    /// Its default.
+    pub fn libvarpd_prop_set_default(
+        prop: *mut varpd_prop_handle_t,
+        value: *mut c_void,
+        len: isize,
+    ) -> c_int;
+    /// A range of numbers it may have.
+    pub fn libvarpd_prop_set_range_uint32(prop: *mut varpd_prop_handle_t, min: u32, max: u32);
+    /// A text it may have.
+    pub fn libvarpd_prop_set_range_str(prop: *mut varpd_prop_handle_t, text: *const c_char);
+}
+
+#[cfg_attr(target_os = "illumos", link(name = "nvpair"))]
+unsafe extern "C" {
+    /// Adds a pair.
+    pub fn nvlist_add_uint16(nvl: *mut nvlist_t, name: *const c_char, value: u16) -> c_int;
+    /// Adds a pair.
+    pub fn nvlist_add_uint64(nvl: *mut nvlist_t, name: *const c_char, value: u64) -> c_int;
+    /// Adds a copy of a string.
+    pub fn nvlist_add_string(
+        nvl: *mut nvlist_t,
+        name: *const c_char,
+        value: *const c_char,
+    ) -> c_int;
+    /// Finds a pair by name and type.
+    pub fn nvlist_lookup_uint16(nvl: *mut nvlist_t, name: *const c_char, out: *mut u16) -> c_int;
+    /// Finds a pair by name and type.
+    pub fn nvlist_lookup_uint64(nvl: *mut nvlist_t, name: *const c_char, out: *mut u64) -> c_int;
+    /// Finds a string, which stays the list's.
+    pub fn nvlist_lookup_string(
+        nvl: *mut nvlist_t,
+        name: *const c_char,
+        out: *mut *mut c_char,
+    ) -> c_int;
+}
