@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! The illumos overlay kernel modules running in a process.
+//! The fakekerneld program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    fakekerneld::main(std::env::args_os())
+}

@@ -5,8 +5,10 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use devctl::Root;
+use devctl::{Model, Root};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::SocketType;
+use rustix::process::{Pid, PidfdFlags};
 use serde::de::DeserializeOwned;
 
 use crate::proto::*;
@@ -157,11 +159,17 @@ impl Client {
         Ok(self.stream)
     }
 
-    /// Asks fakekerneld to end, and waits until it has: its control socket no longer answers.
+    /// Asks fakekerneld to end, and waits until its process has.
     pub fn shutdown(mut self) -> Result<(), Error> {
+        let pid = door::sock::peer(self.stream.get_ref(), Model::NATIVE)?.pid;
+        // Opened before it ends, so that it cannot be another process of the same number.
+        let process = Pid::from_raw(pid)
+            .and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok());
         self.done(&Request::Shutdown {})?;
-        // The connection is closed by the end of the process.
-        let _ = io::copy(&mut self.stream, &mut io::sink());
+        if let Some(process) = process {
+            let mut ended = [PollFd::new(&process, PollFlags::IN)];
+            rustix::io::retry_on_intr(|| poll(&mut ended, None)).map_err(io::Error::from)?;
+        }
         Ok(())
     }
 }

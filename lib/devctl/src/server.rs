@@ -6,13 +6,11 @@
 use std::collections::HashMap;
 use std::io::{self, Read};
 use std::net::Shutdown;
-use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use door::sock::{self, Listener};
+use door::sock::{self, Listener, Threads};
 use overlay_abi::errno::Errno;
 use rustix::net::SocketType;
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -22,7 +20,7 @@ use crate::{MAX_COPY, Model, OpenFlags, PeerCred, Root};
 
 pub use crate::mem::Fault;
 
-/// Connections at a time, over all nodes; beyond them an open gets EAGAIN.
+/// Connections at a time to one node; beyond them an open gets EAGAIN.
 const MAX_CONNECTIONS: usize = 1024;
 /// How long a fresh connection may keep silent.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
@@ -52,34 +50,18 @@ pub trait UserMem: Sync {
 /// ioctls that run and closes every open.
 #[derive(Debug)]
 pub struct Server {
-    shared: Arc<Shared>,
-    acceptors: Vec<JoinHandle<()>>,
+    _nodes: Vec<Threads>,
 }
 
 struct Shared {
     kernel: Arc<dyn Kernel>,
-    listeners: Vec<(String, Listener)>,
     opens: Mutex<HashMap<Token, Weak<Open>>>,
-    connections: Mutex<Connections>,
-}
-
-#[derive(Default)]
-struct Connections {
-    stopping: bool,
-    last: u64,
-    live: HashMap<u64, (UnixStream, JoinHandle<()>)>,
 }
 
 struct Open {
     handle: Box<dyn Handle>,
     token: Token,
     uid: u32,
-}
-
-impl std::fmt::Debug for Shared {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").field("listeners", &self.listeners).finish_non_exhaustive()
-    }
 }
 
 fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -94,94 +76,24 @@ impl Server {
         nodes: &[(&str, u32)],
         kernel: Arc<dyn Kernel>,
     ) -> io::Result<Server> {
-        let listeners = nodes
-            .iter()
-            .map(|&(node, mode)| {
-                let listener = Listener::bind(&root.path(node), SocketType::STREAM, mode)?;
-                Ok((node.to_owned(), listener))
-            })
-            .collect::<io::Result<Vec<_>>>()?;
-        let shared = Arc::new(Shared {
-            kernel,
-            listeners,
-            opens: Mutex::default(),
-            connections: Mutex::default(),
-        });
-        let mut server = Server { shared, acceptors: Vec::new() };
-        for n in 0..nodes.len() {
-            let shared = Arc::clone(&server.shared);
-            let acceptor = std::thread::Builder::new()
-                .name("devctl-accept".into())
-                .spawn(move || shared.accept(n))?;
-            server.acceptors.push(acceptor);
-        }
-        Ok(server)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        for (_, listener) in &self.shared.listeners {
-            // Makes accept(2) fail at once.
-            let _ = rustix::net::shutdown(listener.as_fd(), rustix::net::Shutdown::Both);
-        }
-        for t in self.acceptors.drain(..) {
-            let _ = t.join();
-        }
-        let live = {
-            let mut connections = lock(&self.shared.connections);
-            connections.stopping = true;
-            std::mem::take(&mut connections.live)
+        let shared = Arc::new(Shared { kernel, opens: Mutex::default() });
+        let start = |&(node, mode): &(&str, u32)| {
+            let listener = Listener::bind(&root.path(node), SocketType::STREAM, mode)?;
+            let (shared, node) = (Arc::clone(&shared), node.to_owned());
+            // However a connection ends, that concerns nobody else.
+            let serve = move |mut s: UnixStream| drop(shared.serve(&node, &mut s));
+            let refuse = |mut s: UnixStream| {
+                drop(
+                    Header { value: Errno::EAGAIN.0, ..Header::new(Op::Opened) }.send_bare(&mut s),
+                );
+            };
+            Threads::start(listener, MAX_CONNECTIONS, Arc::new(serve), Arc::new(refuse))
         };
-        for (stream, _) in live.values() {
-            let _ = stream.shutdown(Shutdown::Both);
-        }
-        for (_, thread) in live.into_values() {
-            let _ = thread.join();
-        }
+        Ok(Server { _nodes: nodes.iter().map(start).collect::<io::Result<_>>()? })
     }
 }
 
 impl Shared {
-    fn accept(self: &Arc<Shared>, listener: usize) {
-        let Some((node, listener)) = self.listeners.get(listener) else { return };
-        loop {
-            match listener.accept() {
-                Ok(fd) => {
-                    // Without a thread the connection closes: the program gets EIO.
-                    let _ = self.connection(node, UnixStream::from(fd));
-                }
-                Err(e) if e.raw_os_error() == Some(libc::EINVAL) => return,
-                // Out of descriptors, mostly; asking at once again would spin.
-                Err(_) => std::thread::sleep(Duration::from_millis(10)),
-            }
-        }
-    }
-
-    fn connection(self: &Arc<Shared>, node: &str, mut stream: UnixStream) -> io::Result<()> {
-        let mut connections = lock(&self.connections);
-        if connections.stopping {
-            return Ok(());
-        }
-        if connections.live.len() >= MAX_CONNECTIONS {
-            drop(connections);
-            return Header { value: Errno::EAGAIN.0, ..Header::new(Op::Opened) }
-                .send_bare(&mut stream);
-        }
-        connections.last += 1;
-        let id = connections.last;
-        let ours = stream.try_clone()?;
-        let (shared, node) = (Arc::clone(self), node.to_owned());
-        // The lock keeps the thread from taking its entry out before it is in.
-        let thread = std::thread::Builder::new().name("ioctl".into()).spawn(move || {
-            // However the connection ends, that concerns nobody else.
-            let _ = shared.serve(&node, &mut stream);
-            lock(&shared.connections).live.remove(&id);
-        })?;
-        connections.live.insert(id, (ours, thread));
-        Ok(())
-    }
-
     fn serve(&self, node: &str, stream: &mut UnixStream) -> io::Result<()> {
         stream.set_read_timeout(Some(HELLO_TIMEOUT))?;
         let hello = Header::receive(stream)?;

@@ -1,14 +1,20 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! Unix sockets with a name in the file system, as every stand-in of ours uses them.
 //!
-//! Three things the plain calls do not give: names longer than the 107 bytes of `sun_path` (roots of tests lie deep),
-//! take-over of the file a killed server left behind without a race between two that try, and appearance of the file only
-//! when connections are already accepted.
+//! Four things the plain calls do not give: names longer than the 107 bytes of `sun_path` (roots of tests lie deep),
+//! take-over of the file a killed server left behind without a race between two that try, appearance of the file only
+//! when connections are already accepted, and an end of a server in which no thread is left behind.
 
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use rustix::fs::{self, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
@@ -164,5 +170,117 @@ impl Drop for Listener {
         {
             let _ = fs::unlinkat(&place.dir, &place.name, fs::AtFlags::empty());
         }
+    }
+}
+
+/// What a [`Threads`] does with a connection; it ends with the return.
+pub type Serve = dyn Fn(UnixStream) + Send + Sync;
+
+/// A thread for each connection to a stream listener, up to a limit.
+///
+/// Dropping it removes the socket, shuts all connections down and waits for their threads.
+#[derive(Debug)]
+pub struct Threads {
+    shared: Arc<Shared>,
+    acceptor: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    listener: Listener,
+    limit: usize,
+    serve: Arc<Serve>,
+    refuse: Arc<Serve>,
+    live: Mutex<Live>,
+}
+
+#[derive(Default)]
+struct Live {
+    stopping: bool,
+    last: u64,
+    connections: HashMap<u64, (UnixStream, JoinHandle<()>)>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("listener", &self.listener).finish_non_exhaustive()
+    }
+}
+
+impl Threads {
+    /// Serves connections of a listener of type STREAM. `refuse` gets those over the limit, on the accepting thread: it
+    /// must not block.
+    pub fn start(
+        listener: Listener,
+        limit: usize,
+        serve: Arc<Serve>,
+        refuse: Arc<Serve>,
+    ) -> io::Result<Threads> {
+        let shared = Arc::new(Shared { listener, limit, serve, refuse, live: Mutex::default() });
+        let accepting = Arc::clone(&shared);
+        let acceptor =
+            std::thread::Builder::new().name("accept".into()).spawn(move || accepting.accept())?;
+        Ok(Threads { shared, acceptor: Some(acceptor) })
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        // Makes accept(2) fail at once.
+        let _ = net::shutdown(&self.shared.listener, net::Shutdown::Both);
+        if let Some(t) = self.acceptor.take() {
+            let _ = t.join();
+        }
+        let live = {
+            let mut live = self.shared.live();
+            live.stopping = true;
+            std::mem::take(&mut live.connections)
+        };
+        for (stream, _) in live.values() {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+        for (_, thread) in live.into_values() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn live(&self) -> MutexGuard<'_, Live> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn accept(self: Arc<Shared>) {
+        loop {
+            match self.listener.accept() {
+                // Without a thread the connection closes.
+                Ok(fd) => drop(self.connection(UnixStream::from(fd))),
+                Err(e) if e.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => return,
+                // Out of descriptors, mostly; asking at once again would spin.
+                Err(_) => std::thread::sleep(Duration::from_millis(10)),
+            }
+        }
+    }
+
+    fn connection(self: &Arc<Shared>, stream: UnixStream) -> io::Result<()> {
+        let mut live = self.live();
+        if live.stopping {
+            return Ok(());
+        }
+        if live.connections.len() >= self.limit {
+            drop(live);
+            (self.refuse)(stream);
+            return Ok(());
+        }
+        live.last += 1;
+        let id = live.last;
+        let ours = stream.try_clone()?;
+        let shared = Arc::clone(self);
+        // The lock keeps the thread from taking its entry out before it is in.
+        let thread = std::thread::Builder::new().name("connection".into()).spawn(move || {
+            (shared.serve)(stream);
+            shared.live().connections.remove(&id);
+        })?;
+        live.connections.insert(id, (ours, thread));
+        Ok(())
     }
 }

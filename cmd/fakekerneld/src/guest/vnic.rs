@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: CDDL-1.0
+//! The cable between a host inside the process and its VNIC.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use fakekernel::net::Note;
+use fakekernel::net::client::{Client, Frame, Frames, RxBatch};
+use overlay_abi::errno::Errno;
+
+use super::smol::{Guest, Settings, Wire};
+use crate::links::lock;
+
+struct Cable {
+    /// Set when the guest is there; nothing is sent before.
+    client: OnceLock<Client>,
+    /// What the kernel had no room for.
+    pending: Mutex<Frames>,
+}
+
+/// Starts a host on a VNIC. The VNIC is closed when the guest stops.
+pub fn start(settings: Settings, client: Client) -> Result<Guest, String> {
+    let cable = Arc::new(Cable { client: OnceLock::new(), pending: Mutex::default() });
+    let guest = Guest::start(settings, Arc::clone(&cable) as Arc<dyn Wire>)?;
+    let inlet = guest.inlet();
+    client.set_rx(Arc::new(move |batch: &mut RxBatch| {
+        let frames: Vec<_> = batch.map(|f| f.bytes().into_owned()).collect();
+        inlet.deliver(frames);
+    }));
+    let inlet = guest.inlet();
+    client.set_notes(Arc::new(move |note| {
+        if note == Note::Tx {
+            inlet.writable();
+        }
+    }));
+    // Neighbour discovery sends to groups that nobody tells the kernel of.
+    client.set_all_multicast(true).map_err(|e| format!("multicast: {}", Errno(e)))?;
+    let _ = cable.client.set(client);
+    Ok(guest)
+}
+
+impl Wire for Cable {
+    fn send(&self, frames: &mut VecDeque<Vec<u8>>) -> bool {
+        let Some(client) = self.client.get() else { return false };
+        let mut pending = lock(&self.pending);
+        if !pending.is_empty() {
+            *pending = client.tx(std::mem::take(&mut *pending)).err().unwrap_or_default();
+            if !pending.is_empty() {
+                return false;
+            }
+        }
+        // A frame for which there is no memory is lost, as in a network card.
+        let fresh: Frames = frames.drain(..).filter_map(|f| Frame::from_slice(&f)).collect();
+        *pending = client.tx(fresh).err().unwrap_or_default();
+        pending.is_empty()
+    }
+}
