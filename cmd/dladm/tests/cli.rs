@@ -425,6 +425,12 @@ fn vnic_failures() {
     ] {
         bad(&f, line, &[text]);
     }
+    good(&f, "create-vnic -l overlay0 -m 2:8:20:1:2:3 vnic1");
+    bad(
+        &f,
+        "create-vnic -l overlay0 -m 2:8:20:1:2:3 v0",
+        &["vnic creation over overlay0 failed: MAC address is already in use"],
+    );
     // A property that fails takes the VNIC with it.
     bad(
         &f,
@@ -434,7 +440,7 @@ fn vnic_failures() {
             "vnic creation over overlay0 failed: operation failed",
         ],
     );
-    assert_eq!(f.state().vnics.len(), 1);
+    assert_eq!(f.state().vnics.len(), 2);
     assert!(f.state().table.by_name("v0").is_none());
 }
 

@@ -54,6 +54,9 @@ pub enum Status {
     /// A MAC address that no station may have.
     #[error("invalid MAC address value")]
     InvalidMacAddr,
+    /// Another station on the link has this MAC address.
+    #[error("MAC address is already in use")]
+    MacAddrInUse,
     /// A VLAN id outside 1 to 4094.
     #[error("invalid VLAN identifier")]
     VidInval,

@@ -69,7 +69,8 @@ impl Info {
 
 /// Makes a VNIC; returns its id and the address it got.
 ///
-/// [`Status::InvalidMacAddr`] for a multicast or all-zero address, [`Status::VidInval`] for a VLAN id that is none.
+/// [`Status::InvalidMacAddr`] for a multicast or all-zero address, [`Status::MacAddrInUse`] for one that is taken,
+/// [`Status::VidInval`] for a VLAN id that is none.
 pub fn create(h: &Handle, spec: &Create) -> Result<(LinkId, MacAddr), Status> {
     let (kind, bytes, len, prefix) = match spec.mac {
         Mac::Auto => (VNIC_MAC_ADDR_TYPE_AUTO, &DEFAULT_PREFIX[..], 0, DEFAULT_PREFIX.len()),
@@ -102,7 +103,8 @@ pub fn create(h: &Handle, spec: &Create) -> Result<(LinkId, MacAddr), Status> {
         Err(e) => {
             // The reason counts; without a device the name can only be stale, which delete-vnic mends.
             let _ = h.dlmgmt.destroy(linkid, flags);
-            Err(e.into())
+            // The id is fresh, so what exists can only be the address.
+            Err(if e == Errno::EEXIST { Status::MacAddrInUse } else { e.into() })
         }
     }
 }

@@ -354,6 +354,9 @@ fn ioctl(s: &mut State, cmd: u32, addr: u64, mem: &dyn UserMem) -> Result<(), Er
             }
             let mac = a.vc_mac_addr[..6].try_into().map_err(|_| Errno::EINVAL)?;
             let (over, kind, vid) = (a.vc_link_id, a.vc_mac_addr_type, a.vc_vid);
+            if s.vnics.values().any(|v| v.over == over && v.vid == vid && v.mac == mac) {
+                return Err(Errno::EEXIST);
+            }
             s.vnics.insert(a.vc_vnic_id, FakeVnic { over, mac, kind, vid });
             s.mtu.insert(a.vc_vnic_id, mtu);
             Ok(())
