@@ -183,18 +183,28 @@ unsafe extern "C" fn cv_signal(cv: *mut kcondvar_t) {
     // SAFETY: cv_signal(9F). A waiter sets the flag before it drops the mutex, so whoever changed what it waits for
     // under that mutex sees it.
     if unsafe { word(cv) }.load(Ordering::Relaxed) != 0 {
-        let mut woken = false;
-        wake_where(cv as usize, UNPARK_SIGNAL, |_| {
-            if std::mem::replace(&mut woken, true) { FilterOp::Stop } else { FilterOp::Unpark }
-        });
+        wake_one(cv as usize);
     }
+}
+
+#[cold]
+fn wake_one(cv: usize) {
+    let mut woken = false;
+    wake_where(cv, UNPARK_SIGNAL, |_| {
+        if std::mem::replace(&mut woken, true) { FilterOp::Stop } else { FilterOp::Unpark }
+    });
+}
+
+#[cold]
+fn wake_all(cv: usize) {
+    wake_where(cv, UNPARK_SIGNAL, |_| FilterOp::Unpark);
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cv_broadcast(cv: *mut kcondvar_t) {
     // SAFETY: cv_broadcast(9F); the flag as in cv_signal.
     if unsafe { word(cv) }.load(Ordering::Relaxed) != 0 {
-        wake_where(cv as usize, UNPARK_SIGNAL, |_| FilterOp::Unpark);
+        wake_all(cv as usize);
     }
 }
 

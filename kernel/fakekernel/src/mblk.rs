@@ -16,7 +16,7 @@ use crate::stack::Stack;
 use crate::{fault, kmem};
 use illumos_sys_hdrs::{M_DATA, cred_t, dblk_t, frtn_t, mblk_t};
 use parking_lot::Mutex;
-use std::cell::RefCell;
+use std::cell::UnsafeCell;
 use std::collections::HashMap;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicI32, AtomicU8, Ordering, fence};
@@ -77,86 +77,96 @@ unsafe impl Send for Depot {}
 static DEPOT: [Mutex<Depot>; CLASSES.len()] =
     [const { Mutex::new(Depot(Vec::new())) }; CLASSES.len()];
 
+#[derive(Clone, Copy)]
 struct Magazine {
     len: usize,
     slots: [*mut u8; KEPT],
 }
 
-struct Magazines([Magazine; CLASSES.len()]);
-
 thread_local! {
-    static MAGAZINES: RefCell<Magazines> = const {
-        RefCell::new(Magazines([const { Magazine { len: 0, slots: [null_mut(); KEPT] } }; CLASSES.len()]))
-    };
+    /// The thread's free blocks. Without a destructor, so that reaching it is one instruction.
+    static MAGAZINES: UnsafeCell<[Magazine; CLASSES.len()]> =
+        const { UnsafeCell::new([Magazine { len: 0, slots: [null_mut(); KEPT] }; CLASSES.len()]) };
+    /// Gives the blocks back when the thread ends; made by the first refill or spill.
+    static GUARD: Guard = const { Guard };
 }
 
-impl Drop for Magazines {
+struct Guard;
+
+impl Drop for Guard {
     fn drop(&mut self) {
-        for m in &mut self.0 {
-            for p in m.slots.iter().take(m.len) {
-                // SAFETY: a free block of malloc's.
-                unsafe { libc::free(p.cast()) };
-            }
-            m.len = 0;
+        for class in 0..CLASSES.len() {
+            with_magazine(class, |m| {
+                for p in m.slots.iter().take(m.len) {
+                    // SAFETY: a free block of malloc's.
+                    unsafe { libc::free(p.cast()) };
+                }
+                m.len = 0;
+            });
         }
     }
 }
 
-impl Magazine {
-    #[cold]
-    fn refill(&mut self, class: usize) -> Option<*mut u8> {
-        let batch = DEPOT[class].lock().0.pop()?;
-        self.slots[..BATCH].copy_from_slice(&batch);
-        self.len = BATCH - 1;
-        Some(self.slots[BATCH - 1])
-    }
-
-    #[cold]
-    fn spill(&mut self, class: usize) {
-        let mut batch = [null_mut(); BATCH];
-        batch.copy_from_slice(&self.slots[KEPT - BATCH..]);
-        self.len -= BATCH;
-        let mut depot = DEPOT[class].lock();
-        if depot.0.len() < BATCHES {
-            depot.0.push(batch);
-            return;
-        }
-        drop(depot);
-        for p in batch {
-            // SAFETY: a free block of malloc's.
-            unsafe { libc::free(p.cast()) };
-        }
-    }
+#[inline(always)]
+fn with_magazine<R>(class: usize, f: impl FnOnce(&mut Magazine) -> R) -> R {
+    // SAFETY: the thread's own, and none of the closures here comes back to it.
+    MAGAZINES.with(|m| f(unsafe { &mut (&mut *m.get())[class] }))
 }
 
-#[inline]
-fn take(class: usize) -> *mut u8 {
-    let kept = MAGAZINES.try_with(|m| {
-        let m = &mut m.borrow_mut().0[class];
-        if m.len == 0 {
-            return m.refill(class);
-        }
-        m.len -= 1;
-        Some(m.slots[m.len])
-    });
-    // SAFETY: plain malloc.
-    kept.ok().flatten().unwrap_or_else(|| unsafe { libc::malloc(CLASSES[class]) }.cast())
+/// Batches come from the depot; else the block is new.
+#[cold]
+fn refill(m: &mut Magazine, class: usize) -> *mut u8 {
+    let _ = GUARD.try_with(|_| ());
+    let Some(batch) = DEPOT[class].lock().0.pop() else {
+        // SAFETY: plain malloc.
+        return unsafe { libc::malloc(CLASSES[class]) }.cast();
+    };
+    m.slots[..BATCH].copy_from_slice(&batch);
+    m.len = BATCH - 1;
+    m.slots[BATCH - 1]
 }
 
-#[inline]
-unsafe fn give(p: *mut u8, class: usize) {
-    let kept = MAGAZINES.try_with(|m| {
-        let m = &mut m.borrow_mut().0[class];
-        if m.len == KEPT {
-            m.spill(class);
-        }
-        m.slots[m.len] = p;
-        m.len += 1;
-    });
-    if kept.is_err() {
-        // SAFETY: the thread ends; the block is malloc's.
+#[cold]
+fn spill(m: &mut Magazine, class: usize) {
+    let _ = GUARD.try_with(|_| ());
+    let mut batch = [null_mut(); BATCH];
+    batch.copy_from_slice(&m.slots[KEPT - BATCH..]);
+    m.len -= BATCH;
+    let mut depot = DEPOT[class].lock();
+    if depot.0.len() < BATCHES {
+        depot.0.push(batch);
+        return;
+    }
+    drop(depot);
+    for p in batch {
+        // SAFETY: a free block of malloc's.
         unsafe { libc::free(p.cast()) };
     }
+}
+
+/// A block of the class; NULL when there is no memory.
+#[inline(always)]
+fn take(class: usize) -> *mut u8 {
+    with_magazine(class, |m| {
+        let Some(&p) = m.len.checked_sub(1).and_then(|at| m.slots.get(at)) else {
+            return refill(m, class);
+        };
+        m.len -= 1;
+        p
+    })
+}
+
+#[inline(always)]
+unsafe fn give(p: *mut u8, class: usize) {
+    with_magazine(class, |m| {
+        if m.len >= KEPT {
+            spill(m, class);
+        }
+        if let Some(slot) = m.slots.get_mut(m.len) {
+            *slot = p;
+            m.len += 1;
+        }
+    });
 }
 
 #[inline(always)]
@@ -286,26 +296,50 @@ unsafe fn init(p: *mut u8, class: usize, base: *mut u8, size: usize) -> *mut mbl
     mp
 }
 
+/// Class by 64 bytes of the allocation, rounded up.
+const CLASS_OF: [u8; CLASSES[CLASSES.len() - 1] / 64 + 1] = {
+    let mut t = [0; CLASSES[CLASSES.len() - 1] / 64 + 1];
+    let (mut i, mut class) = (0, 0);
+    while i < t.len() {
+        if i * 64 > CLASSES[class] {
+            class += 1;
+        }
+        t[i] = class as u8;
+        i += 1;
+    }
+    t
+};
+
 /// A message block with room for `size` bytes, rounded up to 16; NULL when there is no memory. Never made to fail on
 /// purpose: for the kernel's own use.
-#[inline]
+#[inline(always)]
 pub fn alloc(size: usize) -> *mut mblk_t {
-    let Some(size) = size.max(1).checked_next_multiple_of(16) else { return null_mut() };
-    let Some(total) = size.checked_add(HEADER) else { return null_mut() };
+    // Saturation leaves a size that no class has and malloc refuses.
+    let size = size.saturating_add(15 + usize::from(size == 0)) & !15;
+    let total = size.saturating_add(HEADER);
+    match CLASS_OF.get(total.div_ceil(64)) {
+        Some(&class) if !debug() => {
+            let p = take(class.into());
+            if p.is_null() {
+                return null_mut();
+            }
+            // SAFETY: the block has `total` bytes or more.
+            unsafe { init(p, class.into(), p.add(HEADER), size) }
+        }
+        _ => odd_alloc(size, total),
+    }
+}
+
+/// The large ones, and all with checks on.
+#[cold]
+fn odd_alloc(size: usize, total: usize) -> *mut mblk_t {
     if debug() {
         return checked_alloc(size, total);
     }
-    let class = CLASSES.iter().position(|c| *c >= total);
-    // SAFETY: the block has `total` bytes or more.
+    // SAFETY: plain malloc, and the block has `total` bytes.
     unsafe {
-        let p = match class {
-            Some(c) => take(c),
-            None => libc::malloc(total).cast(),
-        };
-        if p.is_null() {
-            return null_mut();
-        }
-        init(p, class.unwrap_or(MALLOCED), p.add(HEADER), size)
+        let p = libc::malloc(total).cast::<u8>();
+        if p.is_null() { null_mut() } else { init(p, MALLOCED, p.add(HEADER), size) }
     }
 }
 
@@ -417,10 +451,31 @@ extern "C" fn allocb(size: usize, _pri: u32) -> *mut mblk_t {
 
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn freeb(mp: *mut mblk_t) {
+    // SAFETY: freeb(9F): a live block, whose owner lets go of it.
+    unsafe {
+        if !debug() {
+            // Most blocks were never shared: one allocation goes back to its list.
+            let db = (*mp).b_datap.cast::<Dblk>();
+            if (*db).first == mp
+                && (*db).refs.load(Ordering::Acquire) == 1
+                && (*db).holds.load(Ordering::Acquire) == 1
+                && (*db).free.is_none()
+                && (*db).class < CLASSES.len()
+            {
+                give(mp.cast(), (*db).class);
+                return;
+            }
+        }
+        free_slow(mp);
+    }
+}
+
+#[cold]
+unsafe fn free_slow(mp: *mut mblk_t) {
     if debug() && !checked_free(mp) {
         return;
     }
-    // SAFETY: freeb(9F): a live block, whose owner lets go of it.
+    // SAFETY: as freeb.
     unsafe {
         let db = (*mp).b_datap.cast::<Dblk>();
         let (home, away) = ((*db).first == mp, (*mp).b_tag == AWAY);

@@ -54,8 +54,8 @@ unsafe extern "C" fn rw_destroy(l: *mut krwlock_t) {
     }
 }
 
-/// One attempt; `wait` marks the word so that the release wakes us, and sleeps.
-#[inline]
+/// One attempt that `how` says; `wait` marks the word so that the release wakes us, and sleeps.
+#[inline(always)]
 fn attempt(w: &AtomicU32, how: c_int, wait: bool) -> bool {
     let now = w.load(Relaxed);
     let (free, next, mark) = if how == RW_WRITER {
@@ -91,18 +91,31 @@ fn mode(how: c_int) -> Mode {
 unsafe extern "C" fn rw_enter(l: *mut krwlock_t, how: c_int) {
     // SAFETY: rw_enter(9F).
     let (w, owner) = unsafe { (word(l), owner(l)) };
+    let me = ctx::tid_or_zero();
+    if !debug() && me != 0 && attempt(w, how, false) {
+        if how == RW_WRITER {
+            owner.store(me, Relaxed);
+        }
+        return;
+    }
+    enter(l as usize, w, owner, how);
+}
+
+#[cold]
+fn enter(addr: usize, w: &AtomicU32, owner: &AtomicU32, how: c_int) {
+    let me = ctx::tid();
     if debug() {
-        let Enter::Acquire(class) = locks::before(l as usize, mode(how), false) else { return };
+        let Enter::Acquire(class) = locks::before(addr, mode(how), false) else { return };
         acquire(w, how);
-        locks::acquired(l as usize, class, mode(how));
-    } else if !attempt(w, how, false) {
-        if w.load(Relaxed) & WRITER != 0 && owner.load(Relaxed) == ctx::tid() {
-            log::die(&format!("recursive rw_enter of {l:p}"));
+        locks::acquired(addr, class, mode(how));
+    } else {
+        if w.load(Relaxed) & WRITER != 0 && owner.load(Relaxed) == me {
+            log::die(&format!("recursive rw_enter of {addr:#x}"));
         }
         acquire(w, how);
     }
     if how == RW_WRITER {
-        owner.store(ctx::tid(), Relaxed);
+        owner.store(me, Relaxed);
     }
 }
 
@@ -131,16 +144,34 @@ unsafe extern "C" fn rw_tryenter(l: *mut krwlock_t, how: c_int) -> c_int {
 unsafe extern "C" fn rw_exit(l: *mut krwlock_t) {
     // SAFETY: rw_exit(9F).
     let (w, owner) = unsafe { (word(l), owner(l)) };
-    if debug() && !matches!(locks::release(l as usize), Some(Some(_))) {
+    let now = w.load(Relaxed);
+    if !debug() {
+        if now == WRITER && owner.load(Relaxed) == ctx::tid_or_zero() {
+            owner.store(0, Relaxed);
+            if w.compare_exchange(WRITER, 0, Release, Relaxed).is_ok() {
+                return;
+            }
+            // Somebody has come to sleep.
+            owner.store(ctx::tid_or_zero(), Relaxed);
+        } else if now.wrapping_sub(1) < READERS
+            && w.compare_exchange(now, now - 1, Release, Relaxed).is_ok()
+        {
+            return;
+        }
+    }
+    exit(l as usize, w, owner);
+}
+
+#[cold]
+fn exit(addr: usize, w: &AtomicU32, owner: &AtomicU32) {
+    if debug() && !matches!(locks::release(addr), Some(Some(_))) {
         return;
     }
-    let now = w.load(Relaxed);
+    let mut now = w.load(Relaxed);
     if now & WRITER != 0 {
         if owner.swap(0, Relaxed) != ctx::tid() {
-            violation(
-                Kind::NotOwner,
-                format!("rw_exit of {l:p} by a thread that is not its writer"),
-            );
+            let text = format!("rw_exit of {addr:#x} by a thread that is not its writer");
+            violation(Kind::NotOwner, text);
         }
         if w.swap(0, Release) & SLEEPERS != 0 {
             futex::wake(w.as_ptr(), i32::MAX);
@@ -148,11 +179,10 @@ unsafe extern "C" fn rw_exit(l: *mut krwlock_t) {
         return;
     }
     if now & READERS == 0 {
-        violation(Kind::NotOwner, format!("rw_exit of {l:p}, which nobody holds"));
+        violation(Kind::NotOwner, format!("rw_exit of {addr:#x}, which nobody holds"));
         return;
     }
     // The last reader clears the marks and wakes all: who loses the race marks the word again.
-    let mut now = now;
     loop {
         let next = if now & READERS == 1 { 0 } else { now - 1 };
         match w.compare_exchange_weak(now, next, Release, Relaxed) {
