@@ -85,7 +85,8 @@ struct Context {
 impl Context {
     fn handle(&self) -> Result<Handle, Fatal> {
         Handle::open(&self.root).map_err(|e| {
-            let nobody = matches!(e.errno, Errno::ENOENT | Errno::ECONNREFUSED);
+            // EIO is what the socket of a kernel that was killed gives.
+            let nobody = matches!(e.errno, Errno::ENOENT | Errno::ECONNREFUSED | Errno::EIO);
             let hint = if nobody && cfg!(not(target_os = "illumos")) {
                 format!(" (is fakekerneld running under {}?)", self.root)
             } else {

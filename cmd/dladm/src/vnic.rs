@@ -5,7 +5,7 @@ use crate::getopt::{Parser, Spec, flag, value};
 use crate::link::{name_of, set_props};
 use crate::ofmt::Field;
 use crate::overlay::{check_new_name, open_table, parse_props};
-use crate::{Context, Fatal, bad_option, warn};
+use crate::{Context, Fatal, bad_option, warn, warn_details};
 use libdladm::dlmgmt::{Class, Flags, Link};
 use libdladm::vnic::{self, Mac};
 use libdladm::{Handle, Status, link};
@@ -81,7 +81,7 @@ pub fn create(context: &Context, words: Vec<String>) -> Result<ExitCode, Fatal> 
     let lower = h.by_name(&over).map_err(|_| format!("invalid link name '{over}'"))?;
     let failed = |e: Status| Fatal::Text(format!("vnic creation over {over} failed: {e}"));
     let spec = vnic::Create { name, over: lower.id, mac, vid: vid.unwrap_or(0), force, temporary };
-    let (id, _) = vnic::create(&h, &spec).map_err(failed)?;
+    let (id, _) = vnic::create(&h, &spec).map_err(|e| failed(warn_details(e)))?;
     if !set_props(&h, id, name, &props) {
         // As with one call in the kernel: all or nothing.
         if let Err(e) = vnic::delete(&h, id) {

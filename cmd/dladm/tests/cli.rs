@@ -431,6 +431,16 @@ fn vnic_failures() {
         "create-vnic -l overlay0 -m 2:8:20:1:2:3 v0",
         &["vnic creation over overlay0 failed: MAC address is already in use"],
     );
+    f.fail("dld VNIC_CREATE", Errno::EADDRNOTAVAIL);
+    bad(
+        &f,
+        "create-vnic -l overlay0 v0",
+        &[
+            "warning: failed to create vnic device: Cannot assign requested address",
+            "vnic creation over overlay0 failed: operation failed",
+        ],
+    );
+    f.state().fail.clear();
     // A property that fails takes the VNIC with it.
     bad(
         &f,

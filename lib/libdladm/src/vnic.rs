@@ -2,7 +2,7 @@
 //! VNICs: virtual cards on top of another link.
 
 use crate::dlmgmt::{Class, Flags};
-use crate::{Handle, Status};
+use crate::{Failure, Handle, Status};
 use overlay_abi::dld::MAXMACADDRLEN;
 use overlay_abi::errno::Errno;
 use overlay_abi::ids::{LinkId, MacAddr};
@@ -71,17 +71,17 @@ impl Info {
 ///
 /// [`Status::InvalidMacAddr`] for a multicast or all-zero address, [`Status::MacAddrInUse`] for one that is taken,
 /// [`Status::VidInval`] for a VLAN id that is none.
-pub fn create(h: &Handle, spec: &Create) -> Result<(LinkId, MacAddr), Status> {
+pub fn create(h: &Handle, spec: &Create) -> Result<(LinkId, MacAddr), Failure> {
     let (kind, bytes, len, prefix) = match spec.mac {
         Mac::Auto => (VNIC_MAC_ADDR_TYPE_AUTO, &DEFAULT_PREFIX[..], 0, DEFAULT_PREFIX.len()),
         Mac::Random(ref prefix) => (VNIC_MAC_ADDR_TYPE_RANDOM, &prefix[..], 0, prefix.len()),
         Mac::Fixed(MacAddr(ref mac)) => (VNIC_MAC_ADDR_TYPE_FIXED, &mac[..], mac.len(), 0),
     };
     if bytes[0] & 1 != 0 || (len != 0 && bytes.iter().all(|b| *b == 0)) {
-        return Err(Status::InvalidMacAddr);
+        return Err(Status::InvalidMacAddr.into());
     }
     if spec.vid > 4094 {
-        return Err(Status::VidInval);
+        return Err(Status::VidInval.into());
     }
     let mut mac_addr = [0; MAXMACADDRLEN];
     mac_addr[..bytes.len()].copy_from_slice(bytes);
@@ -103,8 +103,15 @@ pub fn create(h: &Handle, spec: &Create) -> Result<(LinkId, MacAddr), Status> {
         Err(e) => {
             // The reason counts; without a device the name can only be stale, which delete-vnic mends.
             let _ = h.dlmgmt.destroy(linkid, flags);
-            // The id is fresh, so what exists can only be the address.
-            Err(if e == Errno::EEXIST { Status::MacAddrInUse } else { e.into() })
+            Err(match (e, Status::from(e)) {
+                // The id is fresh, so what exists can only be the address.
+                (Errno::EEXIST, _) => Status::MacAddrInUse.into(),
+                // A link that does not start has reasons of its own, such as an address that is not there.
+                (e, Status::Failed) => {
+                    Failure::new(e, vec![format!("failed to create vnic device: {e}")])
+                }
+                (e, _) => e.into(),
+            })
         }
     }
 }
