@@ -11,6 +11,7 @@ use illumos_sys_hdrs::{
 use parking_lot::{Condvar, Mutex};
 use std::ffi::{CStr, c_char, c_int};
 use std::ptr::null_mut;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 /// kstat data types that illumos-sys-hdrs has no use for.
 const KSTAT_DATA_INT32: u8 = 1;
@@ -70,6 +71,7 @@ unsafe impl Send for Entry {}
 
 static CHAIN: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
 static IDLE: Condvar = Condvar::new();
+static NEXT_KID: AtomicI32 = AtomicI32::new(1);
 
 fn text(s: &[c_char]) -> String {
     let bytes: Vec<u8> = s.iter().map(|c| *c as u8).take_while(|c| *c != 0).collect();
@@ -122,6 +124,7 @@ unsafe extern "C" fn kstat_create(
         if flags & KSTAT_FLAG_VIRTUAL == 0 {
             ks.ks_data = libc::calloc(ndata as usize, size_of::<kstat_named_t>());
         }
+        ks.ks_kid = NEXT_KID.fetch_add(1, Ordering::Relaxed);
         let ks = Box::into_raw(ks);
         chain.push(Entry { ks, installed: false, busy: false });
         ks
@@ -189,22 +192,43 @@ unsafe extern "C" fn kstat_named_setstr(kn: *mut kstat_named_t, s: *const c_char
 
 /// Snapshots of the installed kstats that match; None matches all.
 pub fn read(module: Option<&str>, instance: Option<i32>, name: Option<&str>) -> Vec<Kstat> {
-    let mut chosen = Vec::new();
-    for e in CHAIN.lock().iter_mut().filter(|e| e.installed) {
+    let kids: Vec<c_int> = {
+        let chain = CHAIN.lock();
         // SAFETY: in the chain, so valid.
+        chain.iter().filter(|e| e.installed).map(|e| unsafe { (*e.ks).ks_kid }).collect()
+    };
+    kids.into_iter().filter_map(|kid| read_one(kid, module, instance, name)).collect()
+}
+
+/// One of them, unless it is gone or does not match. Only one is held at a time, so readers cannot wait in a circle.
+fn read_one(
+    kid: c_int,
+    module: Option<&str>,
+    instance: Option<i32>,
+    name: Option<&str>,
+) -> Option<Kstat> {
+    let mut chain = CHAIN.lock();
+    let ks = loop {
+        // SAFETY: in the chain, so valid.
+        let e = chain.iter_mut().find(|e| unsafe { (*e.ks).ks_kid } == kid)?;
+        // SAFETY: as above.
         let k = unsafe { &*e.ks };
         let wanted = module.is_none_or(|m| m == text(&k.ks_module))
             && instance.is_none_or(|i| i == k.ks_instance)
             && name.is_none_or(|n| n == text(&k.ks_name));
-        // Another reader at the same one: it is skipped rather than waited for with others marked.
-        if wanted && !e.busy {
-            e.busy = true;
-            chosen.push(e.ks as usize);
+        if !wanted {
+            return None;
         }
-    }
-    // SAFETY: marked busy, so not deleted.
-    let out = chosen.iter().filter_map(|ks| unsafe { snapshot(*ks as *mut kstat_t) }).collect();
-    for e in CHAIN.lock().iter_mut().filter(|e| chosen.contains(&(e.ks as usize))) {
+        if !e.busy {
+            e.busy = true;
+            break e.ks;
+        }
+        IDLE.wait(&mut chain);
+    };
+    drop(chain);
+    // SAFETY: marked busy, so not deleted, and nobody else reads it.
+    let out = unsafe { snapshot(ks) };
+    if let Some(e) = CHAIN.lock().iter_mut().find(|e| e.ks == ks) {
         e.busy = false;
     }
     IDLE.notify_all();

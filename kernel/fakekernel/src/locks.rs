@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::{CStr, c_char};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// How a lock is held.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,7 +48,6 @@ thread_local! {
 
 #[derive(Default)]
 struct Order {
-    boot: u64,
     names: Vec<String>,
     by_name: HashMap<String, u32>,
     by_site: HashMap<u64, u32>,
@@ -56,6 +56,8 @@ struct Order {
     reported: HashSet<(u32, u32)>,
 }
 
+/// Counts boots, so that threads that outlive one forget the edges they have seen.
+static BOOT: AtomicU64 = AtomicU64::new(0);
 static ORDER: Mutex<Option<Order>> = Mutex::new(None);
 
 const SHARDS: usize = 64;
@@ -69,9 +71,8 @@ fn shard(addr: usize) -> &'static Shard {
 
 /// Forgets everything: a new kernel boots.
 pub(crate) fn reset() {
-    let mut o = ORDER.lock();
-    let boot = o.as_ref().map_or(0, |o| o.boot) + 1;
-    *o = Some(Order { boot, ..Order::default() });
+    BOOT.fetch_add(1, Ordering::Relaxed);
+    *ORDER.lock() = None;
     for s in &LOCKS {
         *s.lock() = None;
     }
@@ -244,7 +245,7 @@ fn order(class: u32) {
     if held.is_empty() {
         return;
     }
-    let boot = ORDER.lock().get_or_insert_default().boot;
+    let boot = BOOT.load(Ordering::Relaxed);
     for outer in held {
         let edge = (outer, class);
         let new = SEEN.with_borrow_mut(|s| {

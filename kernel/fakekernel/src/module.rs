@@ -17,6 +17,7 @@ use parking_lot::{Condvar, Mutex};
 use std::cell::RefCell;
 use std::ffi::{CStr, c_char, c_int};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
@@ -77,8 +78,8 @@ thread_local! {
 /// Drivers of loaded modules.
 static DRIVERS: Mutex<Vec<(String, Arc<DevInfo>)>> = Mutex::new(Vec::new());
 
-/// A pseudo driver's major number; what it is does not matter, only that it is not 0.
-const FIRST_MAJOR: u32 = 256;
+/// The next driver's major number; what it is does not matter, only that no two are equal.
+static NEXT_MAJOR: AtomicU32 = AtomicU32::new(256);
 
 /// What a `mod_ops` is here: only its address counts.
 #[repr(C)]
@@ -357,7 +358,7 @@ unsafe extern "C" fn mod_install(l: *const modlinkage) -> c_int {
             driver_name.push('\0');
             drivers.push(Arc::new(DevInfo {
                 name: driver_name,
-                major: FIRST_MAJOR + DRIVERS.lock().len() as u32 + drivers.len() as u32,
+                major: NEXT_MAJOR.fetch_add(1, Ordering::Relaxed),
                 ops: dev_ops,
                 state: Mutex::default(),
                 opening: Mutex::default(),

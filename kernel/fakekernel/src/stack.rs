@@ -32,6 +32,7 @@ const NOT_MODULES: [&str; 3] = ["fakekernel", "ddi", "illumos-sys-hdrs"];
 /// Tells whose code lies at `text`: for modules that are loaded instead of linked.
 pub fn register_text(text: std::ops::Range<usize>, module: &str) {
     TEXTS.lock().push((text, module.into()));
+    *NAMES.lock() = None;
 }
 
 /// Forgets what [`register_text`] said about the text starting at `start`.

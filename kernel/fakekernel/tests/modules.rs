@@ -519,3 +519,74 @@ fn interrupted_ioctl() {
     });
     k.shutdown().expect("no violations");
 }
+
+/// Where the code of `toy` lies, as a loader would say it.
+fn say_where_toy_is() {
+    let at = leaky_init as *const () as usize;
+    fakekernel::text_ranges::register_text(at..at + 64, "toy");
+}
+
+#[inline(never)]
+unsafe extern "C" fn leaky_init() -> c_int {
+    // SAFETY: new memory and a new message, which nobody frees.
+    unsafe {
+        std::hint::black_box(kmem_alloc(77, KM_SLEEP));
+        std::hint::black_box(allocb(77, 0));
+        misc_init()
+    }
+}
+
+#[test]
+fn what_a_module_leaks_is_seen_when_it_unloads() {
+    let k = boot(Config::default());
+    say_where_toy_is();
+    // What others have in use is not its own.
+    // SAFETY: new memory.
+    let (mine, msg) = unsafe { (kmem_alloc(99, KM_SLEEP), allocb(99, 0)) };
+    k.register_module(StaticModule { init: leaky_init, fini: misc_fini, ..TOY });
+    k.modload("drv/toy").expect("loads");
+    k.modunload("drv/toy").expect("unloads");
+    let v = take_violations();
+    assert_eq!(v.iter().map(|v| v.kind).collect::<Vec<_>>(), [Kind::Leak, Kind::Leak], "{v:#?}");
+    assert!(v[0].text.starts_with("toy leaks 77 bytes of kmem"), "{}", v[0]);
+    assert!(v[1].text.starts_with("toy leaks mblk"), "{}", v[1]);
+    // SAFETY: ours.
+    unsafe {
+        kmem_free(mine, 99);
+        freemsg(msg);
+    }
+    k.shutdown().expect("nothing else");
+}
+
+#[test]
+fn statistics_are_whole_for_every_reader() {
+    let k = boot(Config::default());
+    // SAFETY: kstat_create(9F) and so on.
+    unsafe {
+        let all: Vec<_> = (0..5)
+            .map(|n| {
+                kstat_create(
+                    c"toy".as_ptr(),
+                    n,
+                    c"s".as_ptr(),
+                    c"net".as_ptr(),
+                    KSTAT_TYPE_NAMED,
+                    1,
+                    0,
+                )
+            })
+            .collect();
+        all.iter().for_each(|ks| kstat_install(*ks));
+        std::thread::scope(|s| {
+            for _ in 0..4 {
+                s.spawn(|| {
+                    for _ in 0..500 {
+                        assert_eq!(kstat::read(Some("toy"), None, None).len(), 5);
+                    }
+                });
+            }
+        });
+        all.into_iter().for_each(|ks| kstat_delete(ks));
+    }
+    k.shutdown().expect("no violations");
+}
