@@ -77,7 +77,7 @@ unsafe extern "C" fn compare(a: *const c_void, b: *const c_void) -> c_int {
 }
 
 const AVL_AFTER: c_int = 1;
-/// Nodes looked at before eviction takes one that was used lately all the same.
+/// Nodes looked at in search of one that is idle.
 const SECOND_CHANCES: usize = 128;
 
 impl<V> ClockMap<V> {
@@ -195,30 +195,28 @@ impl<V> ClockMap<V> {
         Some(self.unlink(node))
     }
 
-    /// Takes out the entry that was not used for longest, among those that `can` go, roughly: an entry used since the
-    /// last look is passed over once. `None` if none can go.
-    pub fn evict(&mut self, can: impl Fn(&V) -> bool) -> Option<(u64, V)> {
-        let mut fallback: Link<V> = None;
-        let mut looks = self.len;
+    /// Takes out the entry that was not used for longest, roughly: from the oldest on, an entry used since the last look
+    /// is passed over once, and after some looks the search ends. `None` if it found none that `can` go, or with `idle`
+    /// none that was not used either.
+    pub fn evict(&mut self, idle: bool, can: impl Fn(&V) -> bool) -> Option<(u64, V)> {
+        let mut found: Link<V> = None;
+        let mut looks = if idle { self.len.min(SECOND_CHANCES) } else { self.len };
         while let Some(mut node) = self.oldest {
-            if looks == 0 || (fallback.is_some() && looks.wrapping_add(SECOND_CHANCES) < self.len) {
+            if looks == 0 {
                 break;
             }
             looks = looks.wrapping_sub(1);
             // SAFETY: nodes on the age list are alive.
             let n = unsafe { node.as_mut() };
-            if can(&n.value) {
-                if !n.used {
-                    fallback = Some(node);
-                    break;
-                }
-                n.used = false;
-                fallback = fallback.or(Some(node));
+            if can(&n.value) && (!n.used || !idle) {
+                found = Some(node);
+                break;
             }
+            n.used = false;
             self.unlink_age(node);
             self.push_newest(node);
         }
-        let node = fallback?;
+        let node = found?;
         // SAFETY: alive.
         let key = unsafe { node.as_ref() }.key;
         Some((key, self.unlink(node)))

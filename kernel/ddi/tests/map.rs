@@ -79,17 +79,23 @@ fn eviction_spares_what_is_used_and_what_cannot_go() {
     for k in 0..100u64 {
         map.insert(hasher.hash(k), k).unwrap();
     }
-    // The first round uses up the chance that each has from its insertion.
-    assert_eq!(map.evict(|_| true).map(|(k, _)| k), Some(0));
-    for k in 1..50 {
+    // The first look uses up the chance that each has from its insertion.
+    assert_eq!(map.evict(true, |_| true), None);
+    for k in 0..50 {
         assert!(map.get(hasher.hash(k)).is_some());
     }
-    for k in 50..99 {
-        let (gone, _) = map.evict(|v| v % 2 == 0 || *v > 90).unwrap();
-        assert!(gone >= 50 || k >= 75, "{gone} was used lately and went");
-        assert!(gone % 2 == 0 || gone > 90);
+    let mut gone = Vec::new();
+    while let Some((k, _)) = map.evict(true, |v| v % 2 == 0) {
+        gone.push(k);
     }
-    assert!(map.evict(|_| false).is_none());
+    let idle_first: Vec<_> = (50..100).step_by(2).chain((0..50).step_by(2)).collect();
+    assert_eq!(gone, idle_first, "those free to go, the idle ones first");
+    for k in (1..100).step_by(2) {
+        assert!(map.get(hasher.hash(k)).is_some());
+    }
+    assert!(map.insert(hasher.hash(2), 2).is_ok());
+    assert!(map.evict(false, |v| *v == 2).is_some(), "no other choice");
+    assert!(map.evict(false, |_| false).is_none());
     drop(map);
     kernel.shutdown().unwrap();
 }

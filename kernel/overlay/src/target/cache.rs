@@ -31,6 +31,8 @@ pub(crate) const QUEUE_MAX: usize = 128 * 1024;
 pub(crate) const PENDING_MAX: usize = 64 * 1024 * 1024;
 const SHARDS: usize = 64;
 const FIRST_BUCKETS: usize = 16;
+/// Shards asked for an idle entry before one in use must go.
+const OTHER_SHARDS: usize = 16;
 
 /// Tunable: most entries of one link's cache. Looked at with each new entry.
 #[unsafe(no_mangle)]
@@ -86,6 +88,8 @@ pub(crate) struct Cache {
     hasher: Hasher,
     shards: KVec<KMutex<Shard>>,
     len: AtomicUsize,
+    /// Where the next search for an entry to evict begins.
+    hand: AtomicUsize,
     queued_packets: AtomicUsize,
     queued_bytes: AtomicUsize,
 }
@@ -106,6 +110,7 @@ impl Cache {
             hasher,
             shards,
             len: AtomicUsize::new(0),
+            hand: AtomicUsize::new(0),
             queued_packets: AtomicUsize::new(0),
             queued_bytes: AtomicUsize::new(0),
         }
@@ -212,29 +217,32 @@ impl Cache {
         Route::Drop(DropReason::TxNoMemory, mp)
     }
 
-    /// Counts one more entry, and takes one away somewhere if that is too many: from this shard if it has one that can
-    /// go, else from another, with this one unlocked meanwhile. `None`, and nothing counted, if all are pending.
+    /// Counts one more entry, and takes one away somewhere if that is too many: an idle one of this shard, or of a few
+    /// others, or else whichever can go, with this shard unlocked meanwhile. `None`, and nothing counted, if all are
+    /// pending.
     fn make_room<'a>(
         &self,
         shard: &'a KMutex<Shard>,
         mut s: KMutexGuard<'a, Shard>,
     ) -> Option<KMutexGuard<'a, Shard>> {
         let max = overlay_target_max.load(Ordering::Relaxed);
-        if self.len.fetch_add(1, Ordering::Relaxed) < max || self.evict(&mut s) {
+        if self.len.fetch_add(1, Ordering::Relaxed) < max || self.evict(&mut s, true) {
             return Some(s);
         }
         drop(s);
-        for other in self.shards.iter() {
-            if self.evict(&mut other.lock()) {
-                return Some(shard.lock());
-            }
+        let begin = self.hand.fetch_add(1, Ordering::Relaxed);
+        let others = || self.shards.iter().cycle().skip(begin % SHARDS).take(SHARDS);
+        let found = others().take(OTHER_SHARDS).any(|s| self.evict(&mut s.lock(), true))
+            || others().any(|s| self.evict(&mut s.lock(), false));
+        if !found {
+            self.len.fetch_sub(1, Ordering::Relaxed);
+            return None;
         }
-        self.len.fetch_sub(1, Ordering::Relaxed);
-        None
+        Some(shard.lock())
     }
 
-    fn evict(&self, s: &mut Shard) -> bool {
-        if s.map.evict(|entry| !matches!(entry, Answer::Pending(_))).is_none() {
+    fn evict(&self, s: &mut Shard, idle: bool) -> bool {
+        if s.map.evict(idle, |entry| !matches!(entry, Answer::Pending(_))).is_none() {
             return false;
         }
         s.evictions = s.evictions.wrapping_add(1);

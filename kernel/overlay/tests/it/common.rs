@@ -402,6 +402,43 @@ impl Varpd {
     }
 }
 
+/// Memory with nothing behind it.
+pub struct Page(*mut u8);
+
+const PAGE: usize = 4096;
+
+impl Page {
+    pub fn new() -> Page {
+        // SAFETY: new memory; the second page is made unreadable.
+        unsafe {
+            let prot = libc::PROT_READ | libc::PROT_WRITE;
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+            let p = libc::mmap(std::ptr::null_mut(), 2 * PAGE, prot, flags, -1, 0);
+            assert_ne!(p, libc::MAP_FAILED);
+            let p = p.cast::<u8>();
+            assert_eq!(libc::mprotect(p.add(PAGE).cast(), PAGE, libc::PROT_NONE), 0);
+            Page(p)
+        }
+    }
+
+    /// Puts bytes at the end; their address.
+    pub fn put(&self, bytes: &[u8]) -> u64 {
+        // SAFETY: within the first page.
+        unsafe {
+            let at = self.0.add(PAGE - bytes.len());
+            at.copy_from(bytes.as_ptr(), bytes.len());
+            at as u64
+        }
+    }
+}
+
+impl Drop for Page {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `new`.
+        unsafe { libc::munmap(self.0.cast(), 2 * PAGE) };
+    }
+}
+
 /// A guest on a VNIC, with what it received.
 pub struct Guest {
     pub client: Client,

@@ -4,5 +4,7 @@
 //! The tests stand where its users do: dladm (dld ioctls), varpd (`/dev/overlay`), a guest (a VNIC's client) and the
 //! far host (a UDP socket). Every test ends with a shutdown that must find nothing left and no rule broken.
 mod common;
+mod defects;
 mod dynamic;
 mod point;
+mod tcap;
