@@ -5,12 +5,14 @@
 /*
  * What a lookup plugin and varpd are to each other, version 1.
  *
- * A plugin is a shared object whose initialization function (one that runs inside of dlopen) fills a registration
- * from libvarpd_plugin_alloc(), hands it to libvarpd_plugin_register() and frees it. It is not linked with libvarpd: the
- * functions below are those of the process that loads it.
+ * A plugin is a shared object whose initialization function (one that runs
+ * inside of dlopen) fills a registration from libvarpd_plugin_alloc(), hands
+ * it to libvarpd_plugin_register() and frees it. It is not linked with
+ * libvarpd: the functions below are those of the process that loads it.
  *
- * varpd calls vpo_lookup, vpo_default, vpo_save, vpo_arp and vpo_dhcp only between vpo_start and vpo_stop of an
- * instance, from any number of threads at once. A plugin may call back at any time, from any thread. Functions that
+ * varpd calls vpo_lookup, vpo_default, vpo_save, vpo_arp and vpo_dhcp only
+ * between vpo_start and vpo_stop of an instance, from any number of threads at
+ * once. A plugin may call back at any time, from any thread. Functions that
  * return int return 0 or an errno unless said otherwise.
  */
 
@@ -39,11 +41,17 @@ typedef struct __varpd_dhcp_handle	varpd_dhcp_handle_t;
 #define	VARPD_LOOKUP_OK		(0)
 #define	VARPD_LOOKUP_DROP	(-1)
 
-/* The only kind of query: the Ethernet address behind an address of a family. */
+/*
+ * The only kind of query: the Ethernet address behind an address of a family.
+ */
 #define	VARPD_QTYPE_ETHERNET	0x0
 
-/* Makes the private data of an instance. ENOTSUP for a kind of destination that the plugin cannot give. */
-typedef int (*varpd_plugin_create_f)(varpd_provider_handle_t *, void **, overlay_plugin_dest_t);
+/*
+ * Makes the private data of an instance. ENOTSUP for a kind of destination
+ * that the plugin cannot give.
+ */
+typedef int (*varpd_plugin_create_f)(varpd_provider_handle_t *, void **,
+    overlay_plugin_dest_t);
 /* EAGAIN, by custom, if a required property is not set. */
 typedef int (*varpd_plugin_start_f)(void *);
 typedef void (*varpd_plugin_stop_f)(void *);
@@ -51,25 +59,36 @@ typedef void (*varpd_plugin_destroy_f)(void *);
 /* Mode POINT: the one destination. VARPD_LOOKUP_OK or VARPD_LOOKUP_DROP. */
 typedef int (*varpd_plugin_default_f)(void *, overlay_target_point_t *);
 /*
- * Mode DYNAMIC. Ends, now or later and in any thread, in one libvarpd_plugin_query_reply() or in a call of one of the
- * proxies, which then replies. Request and destination are gone after that.
+ * Mode DYNAMIC. Ends, now or later and in any thread, in one
+ * libvarpd_plugin_query_reply() or in a call of one of the proxies, which then
+ * replies. Request and destination are gone after that.
  */
-typedef void (*varpd_plugin_lookup_f)(void *, varpd_query_handle_t *, const overlay_targ_lookup_t *,
-    overlay_target_point_t *);
+typedef void (*varpd_plugin_lookup_f)(void *, varpd_query_handle_t *,
+    const overlay_targ_lookup_t *, overlay_target_point_t *);
 /* Stores the address and ends in one libvarpd_plugin_arp_reply(). */
-typedef void (*varpd_plugin_arp_f)(void *, varpd_arp_handle_t *, int, const struct sockaddr *, uint8_t *);
-/* Stores the address of the DHCP server and ends in one libvarpd_plugin_dhcp_reply(). */
-typedef void (*varpd_plugin_dhcp_f)(void *, varpd_dhcp_handle_t *, int, const overlay_targ_lookup_t *,
-    uint8_t *);
+typedef void (*varpd_plugin_arp_f)(void *, varpd_arp_handle_t *, int,
+    const struct sockaddr *, uint8_t *);
+/*
+ * Stores the address of the DHCP server and ends in one
+ * libvarpd_plugin_dhcp_reply().
+ */
+typedef void (*varpd_plugin_dhcp_f)(void *, varpd_dhcp_handle_t *, int,
+    const overlay_targ_lookup_t *, uint8_t *);
 typedef int (*varpd_plugin_nprops_f)(void *, uint_t *);
 /* EINVAL for an id that is none; ids start at 0. */
-typedef int (*varpd_plugin_propinfo_f)(void *, const uint_t, varpd_prop_handle_t *);
-/* Size: in, room; out, bytes of the value, 0 if it is not set. EOVERFLOW: too little room. */
+typedef int (*varpd_plugin_propinfo_f)(void *, const uint_t,
+    varpd_prop_handle_t *);
+/*
+ * Size: in, room; out, bytes of the value, 0 if it is not set. EOVERFLOW: too
+ * little room.
+ */
 typedef int (*varpd_plugin_getprop_f)(void *, const char *, void *, uint32_t *);
-typedef int (*varpd_plugin_setprop_f)(void *, const char *, const void *, const uint32_t);
+typedef int (*varpd_plugin_setprop_f)(void *, const char *, const void *,
+    const uint32_t);
 typedef int (*varpd_plugin_save_f)(void *, nvlist_t *);
 /* vpo_create and the properties of what vpo_save stored. */
-typedef int (*varpd_plugin_restore_f)(nvlist_t *, varpd_provider_handle_t *, overlay_plugin_dest_t, void **);
+typedef int (*varpd_plugin_restore_f)(nvlist_t *, varpd_provider_handle_t *,
+    overlay_plugin_dest_t, void **);
 
 typedef struct varpd_plugin_ops {
 	uint_t			vpo_callbacks;	/* zero */
@@ -96,7 +115,10 @@ typedef struct varpd_plugin_register {
 	const varpd_plugin_ops_t	*vpr_ops;
 } varpd_plugin_register_t;
 
-/* NULL and an errno in the second argument for a version that varpd does not know. */
+/*
+ * NULL and an errno in the second argument for a version that varpd does not
+ * know.
+ */
 extern varpd_plugin_register_t *libvarpd_plugin_alloc(uint_t, int *);
 extern void libvarpd_plugin_free(varpd_plugin_register_t *);
 extern int libvarpd_plugin_register(varpd_plugin_register_t *);
@@ -107,7 +129,8 @@ extern void libvarpd_prop_set_prot(varpd_prop_handle_t *, overlay_prop_prot_t);
 extern void libvarpd_prop_set_type(varpd_prop_handle_t *, overlay_prop_type_t);
 extern int libvarpd_prop_set_default(varpd_prop_handle_t *, void *, ssize_t);
 extern void libvarpd_prop_set_nodefault(varpd_prop_handle_t *);
-extern void libvarpd_prop_set_range_uint32(varpd_prop_handle_t *, uint32_t, uint32_t);
+extern void libvarpd_prop_set_range_uint32(varpd_prop_handle_t *, uint32_t,
+    uint32_t);
 extern void libvarpd_prop_set_range_str(varpd_prop_handle_t *, const char *);
 
 /* The virtual network id of the instance's link. */
@@ -118,19 +141,29 @@ extern void libvarpd_plugin_query_reply(varpd_query_handle_t *, int);
 extern void libvarpd_plugin_arp_reply(varpd_arp_handle_t *, int);
 extern void libvarpd_plugin_dhcp_reply(varpd_dhcp_handle_t *, int);
 
-/* Answer a query whose frame asks for an address, with the help of vpo_arp or vpo_dhcp. */
-extern void libvarpd_plugin_proxy_arp(varpd_provider_handle_t *, varpd_query_handle_t *,
-    const overlay_targ_lookup_t *);
-extern void libvarpd_plugin_proxy_ndp(varpd_provider_handle_t *, varpd_query_handle_t *,
-    const overlay_targ_lookup_t *);
-extern void libvarpd_plugin_proxy_dhcp(varpd_provider_handle_t *, varpd_query_handle_t *,
-    const overlay_targ_lookup_t *);
+/*
+ * Answer a query whose frame asks for an address, with the help of vpo_arp or
+ * vpo_dhcp.
+ */
+extern void libvarpd_plugin_proxy_arp(varpd_provider_handle_t *,
+    varpd_query_handle_t *, const overlay_targ_lookup_t *);
+extern void libvarpd_plugin_proxy_ndp(varpd_provider_handle_t *,
+    varpd_query_handle_t *, const overlay_targ_lookup_t *);
+extern void libvarpd_plugin_proxy_dhcp(varpd_provider_handle_t *,
+    varpd_query_handle_t *, const overlay_targ_lookup_t *);
 
-/* Sets the destination of an address in the link's target cache; with NULL forgets it. */
-extern void libvarpd_inject_varp(varpd_provider_handle_t *, const uint8_t *, const overlay_target_point_t *);
-/* Lets a gratuitous ARP request enter the link: VLAN id or 0, sender's MAC and address, receiver's MAC. */
-extern void libvarpd_inject_arp(varpd_provider_handle_t *, const uint16_t, const uint8_t *,
-    const struct in_addr *, const uint8_t *);
+/*
+ * Sets the destination of an address in the link's target cache; with NULL
+ * forgets it.
+ */
+extern void libvarpd_inject_varp(varpd_provider_handle_t *, const uint8_t *,
+    const overlay_target_point_t *);
+/*
+ * Lets a gratuitous ARP request enter the link: VLAN id or 0, sender's MAC and
+ * address, receiver's MAC.
+ */
+extern void libvarpd_inject_arp(varpd_provider_handle_t *, const uint16_t,
+    const uint8_t *, const struct in_addr *, const uint8_t *);
 
 /* The link cannot do its work, and why; it can again. */
 extern void libvarpd_fma_degrade(varpd_provider_handle_t *, const char *);

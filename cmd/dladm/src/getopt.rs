@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! Options as `getopt_long` reads them, with dladm's own diagnostics.
 //!
-//! Options may be bundled (`-pt`), carry their value attached (`-v23`, `--vnetid=23`) or as the next word,
-//! and stand behind operands; `--` ends them. A long option may be shortened as far as it
-//! stays unique. A library would do all this, but not say what scripts look for:
+//! Options may be bundled (`-pt`), carry their value attached (`-v23`, `--vnetid=23`) or as the
+//! next word, and stand behind operands; `--` ends them. A long option may be shortened as far as
+//! it stays unique. A library would do all this, but not say what scripts look for:
 //! `unrecognized option '-X'`, `option '-X' requires a value`.
 
 use std::collections::VecDeque;

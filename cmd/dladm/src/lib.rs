@@ -2,20 +2,21 @@
 //! `dladm`: the administrator's command for overlays and VNICs.
 //!
 //! ```text
-//!   main -- -R DIR, subcommand --> overlay | vnic | link      read options (getopt), check them in dladm's order
+//!   main -- -R DIR, subcommand --> overlay | vnic | link    read options (getopt), check them
+//!                                        |                  in dladm's order
+//!                                    libdladm               does it
 //!                                        |
-//!                                    libdladm                  does it
-//!                                        |
-//!                                      ofmt                    prints tables
+//!                                      ofmt                 prints tables
 //! ```
 //!
-//! Syntax, texts, columns and exit statuses are dladm(8)'s, so that scripts written for illumos run; spec/varpd.md 8
-//! has those of overlays. All diagnostics go to standard error:
+//! Syntax, texts, columns and exit statuses are dladm(8)'s, so that scripts written for illumos
+//! run; spec/varpd.md 8 has those of overlays. All diagnostics go to standard error:
 //!
-//! * *fatal*, `dladm: text`, exit 1 ([`Fatal`]);
-//! * *warning*, `dladm: warning: text`, and the command goes on ([`warn`]).
+//! * *fatal*, `dladm: text`, exit 1;
+//! * *warning*, `dladm: warning: text`, and the command goes on.
 //!
-//! Options are checked before anything is opened, so a wrong command line says so also when no kernel is there.
+//! Options are checked before anything is opened, so a wrong command line says so also when no
+//! kernel is there.
 
 mod getopt;
 mod link;
@@ -145,7 +146,8 @@ fn run(words: Vec<String>) -> Result<ExitCode, Fatal> {
     (command.run)(&context, words.collect())
 }
 
-/// The whole program; `args` start with its name. A library function, so that the lab holds this program too.
+/// The whole program; `args` start with its name. A library function, so that the lab holds this
+/// program too.
 #[must_use]
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let words = args.into_iter().skip(1).map(|w| w.into_string());

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! The subcommands of all links, as dladm(8) of illumos has them. Of link properties there is `mtu`.
+//! The subcommands of all links, as dladm(8) of illumos has them. Of link properties there is
+//! `mtu`.
 
 use crate::getopt::{Parser, Spec, flag, value};
 use crate::ofmt::Field;

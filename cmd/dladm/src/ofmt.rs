@@ -10,8 +10,8 @@
 //!   overlay0           files/config       rw   y   /var/tmp/hosts.json -- --
 //! ```
 //!
-//! * a value that reaches the width of its column is followed by one space, and what it took too much
-//!   comes off the padding of the columns after it;
+//! * a value that reaches the width of its column is followed by one space, and what it took too
+//!   much comes off the padding of the columns after it;
 //! * an empty value shows as `--`;
 //! * a value with commas is broken behind commas, to go on in the next row;
 //! * the header comes again at the top of every screenful.
@@ -50,8 +50,8 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// Interprets `-o`: field names in any case, joined by commas; `all`, like none, is every field.
-    /// To people unknown fields are only reported, by [`Selection::warning`].
+    /// Interprets `-o`: field names in any case, joined by commas; `all`, like none, is every
+    /// field. To people unknown fields are only reported, by [`Selection::warning`].
     pub fn new(fields: &[Field], wanted: Option<&str>, parsable: bool) -> Result<Self, Error> {
         let wanted = wanted.filter(|w| !w.eq_ignore_ascii_case("all"));
         let Some(wanted) = wanted else {

@@ -99,8 +99,9 @@ pub fn check_new_name(name: &str) -> Result<(), Fatal> {
     Ok(())
 }
 
-/// Reads `name=value,value,name=value`: a word without `=` is one more value of the property before it. `None` for an
-/// empty word, an empty name or value, a second `=`, or a value before any property.
+/// Reads `name=value,value,name=value`: a word without `=` is one more value of the property before
+/// it. `None` for an empty word, an empty name or value, a second `=`, or a value before any
+/// property.
 pub fn parse_props(text: &str) -> Option<Vec<PropArg>> {
     let mut props: Vec<PropArg> = Vec::new();
     if text.is_empty() {

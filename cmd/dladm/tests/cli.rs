@@ -38,7 +38,8 @@ fn bad(f: &Fake, line: &str, diagnostics: &[&str]) {
 const FILES: &str = "create-overlay -e vxlan -s files -v 23 \
     -p vxlan/listen_ip=192.0.2.10,files/config=/var/tmp/hosts.json overlay0";
 const DIRECT: &str = "create-overlay --encap=vxlan --search direct --vnetid=18446744073709551615 \
-    -t --prop vxlan/listen_ip=2001:db8::1 -p direct/dest_ip=192.0.2.99,direct/dest_port=4789 direct0";
+    -t --prop vxlan/listen_ip=2001:db8::1 -p direct/dest_ip=192.0.2.99,direct/dest_port=4789 \
+    direct0";
 
 const LIST: &str = "\
 LINK               PROPERTY           PERM REQ VALUE      DEFAULT   POSSIBLE
@@ -144,7 +145,8 @@ overlay1            DEGRADED no varpd instance exists
     assert_eq!(good(&f, "show-overlay -fpo status,details overlay0"), "ONLINE:-\n");
 }
 
-/// The expectations of the test suite of illumos: overlay 0, etherstub not 0, mixed not 0 in either order.
+/// The expectations of the test suite of illumos: overlay 0, etherstub not 0, mixed not 0 in either
+/// order.
 #[test]
 fn show_overlay_exit_statuses() {
     let f = Fake::new();

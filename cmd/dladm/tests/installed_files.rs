@@ -3,7 +3,8 @@
 
 use std::process::Command;
 
-/// Runs a checking program on a file of the source tree; without the program the test counts as skipped.
+/// Runs a checking program on a file of the source tree; without the program the test counts as
+/// skipped.
 fn check(program: &str, args: &[&str], file: &str) {
     let path = format!("{}/../../{file}", env!("CARGO_MANIFEST_DIR"));
     let out = match Command::new(program).args(args).arg(path).output() {

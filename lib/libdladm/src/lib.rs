@@ -14,17 +14,21 @@
 //!         plugin  vnic, mac
 //! ```
 //!
-//! An overlay is known in three places: dlmgmt has its name and id, the kernel its device, varpd the
-//! *instance* that answers its lookups. [`overlay::create`] makes the three in that order and on failure takes
-//! back, in reverse, exactly what it made; [`overlay::delete`] removes them in the order kernel, varpd, name, because
-//! only the kernel can refuse (EBUSY) and a refused deletion must have changed nothing.
+//! An overlay is known in three places: dlmgmt has its name and id, the kernel its device, varpd
+//! the *instance* that answers its lookups. [`overlay::create`] makes the three in that order and
+//! on failure takes back, in reverse, exactly what it made; [`overlay::delete`] removes them in the
+//! order kernel, varpd, name, because only the kernel can refuse (EBUSY) and a refused deletion
+//! must have changed nothing.
 //!
 //! # Vocabulary
 //!
-//! * **status**: what went wrong in dladm's words ([`Status`]); an errno of the kernel or varpd becomes one.
-//! * **details**: lines that say more than the status, collected as an operation goes ([`Failure`]).
-//! * **kernel property, varpd property**: an overlay's properties come from the driver (ids 0..) and from its varpd
-//!   plugin; the names of the latter start with the plugin's name, apart from `search`.
+//! * **status**: what went wrong in dladm's words ([`Status`]); an errno of the kernel or varpd
+//!   becomes one.
+//! * **details**: lines that say more than the status, collected as an operation goes
+//!   ([`Failure`]).
+//! * **kernel property, varpd property**: an overlay's properties come from the driver (ids 0..)
+//!   and from its varpd plugin; the names of the latter start with the plugin's name, apart from
+//!   `search`.
 //! * **destination**: which of MAC, IP and port the encapsulation needs to reach another host.
 //!
 //! There is no lock: a [`Handle`] is for one thread, and two programs at work on one link are

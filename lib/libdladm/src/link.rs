@@ -62,7 +62,8 @@ pub struct Mtu {
     pub value: u32,
     /// What it was at first, if the driver tells.
     pub default: Option<u32>,
-    /// What it may be, as a blob for [`crate::overlay::format_possible`]; empty if the driver does not tell.
+    /// What it may be, as a blob for [`crate::overlay::format_possible`]; empty if the driver does
+    /// not tell.
     pub possible: Vec<u8>,
     /// Whether it can be set.
     pub writable: bool,
@@ -83,7 +84,8 @@ pub fn mtu(h: &Handle, linkid: LinkId) -> Result<Mtu, Status> {
     })
 }
 
-/// Sets the property `mtu`. [`Status::BadArg`] out of range, [`Status::LinkBusy`] if the link above or below forbids it.
+/// Sets the property `mtu`. [`Status::BadArg`] out of range, [`Status::LinkBusy`] if the link above
+/// or below forbids it.
 pub fn set_mtu(h: &Handle, linkid: LinkId, mtu: u32) -> Result<(), Status> {
     let mut arg = MacProp::new(linkid, MAC_PROP_MTU, "mtu", 0, 4);
     arg.value[..4].copy_from_slice(&mtu.to_ne_bytes());

@@ -69,8 +69,8 @@ impl Info {
 
 /// Makes a VNIC; returns its id and the address it got.
 ///
-/// [`Status::InvalidMacAddr`] for a multicast or all-zero address, [`Status::MacAddrInUse`] for one that is taken,
-/// [`Status::VidInval`] for a VLAN id that is none.
+/// [`Status::InvalidMacAddr`] for a multicast or all-zero address, [`Status::MacAddrInUse`] for one
+/// that is taken, [`Status::VidInval`] for a VLAN id that is none.
 pub fn create(h: &Handle, spec: &Create) -> Result<(LinkId, MacAddr), Failure> {
     let (kind, bytes, len, prefix) = match spec.mac {
         Mac::Auto => (VNIC_MAC_ADDR_TYPE_AUTO, &DEFAULT_PREFIX[..], 0, DEFAULT_PREFIX.len()),
@@ -101,12 +101,14 @@ pub fn create(h: &Handle, spec: &Create) -> Result<(LinkId, MacAddr), Failure> {
     match h.dld.ioctl_with(VNIC_IOC_CREATE, &mut arg) {
         Ok(_) => Ok((linkid, mac(&arg.vc_mac_addr))),
         Err(e) => {
-            // The reason counts; without a device the name can only be stale, which delete-vnic mends.
+            // The reason counts; without a device the name can only be stale, which delete-vnic
+            // mends.
             let _ = h.dlmgmt.destroy(linkid, flags);
             Err(match (e, Status::from(e)) {
                 // The id is fresh, so what exists can only be the address.
                 (Errno::EEXIST, _) => Status::MacAddrInUse.into(),
-                // A link that does not start has reasons of its own, such as an address that is not there.
+                // A link that does not start has reasons of its own, such as an address that is not
+                // there.
                 (e, Status::Failed) => {
                     Failure::new(e, vec![format!("failed to create vnic device: {e}")])
                 }
@@ -121,7 +123,8 @@ fn mac(bytes: &[u8; MAXMACADDRLEN]) -> MacAddr {
     MacAddr([a, b, c, d, e, f])
 }
 
-/// Removes a VNIC. [`Status::BadArg`] for a link of another class, [`Status::LinkBusy`] while something uses it.
+/// Removes a VNIC. [`Status::BadArg`] for a link of another class, [`Status::LinkBusy`] while
+/// something uses it.
 pub fn delete(h: &Handle, linkid: LinkId) -> Result<(), Status> {
     let link = h.by_id(linkid)?;
     if link.class != Class::VNIC {

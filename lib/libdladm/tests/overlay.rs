@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! Order, unwinding and details of the overlay operations, seen from the other side of each boundary.
+//! Order, unwinding and details of the overlay operations, seen from the other side of each
+//! boundary.
 
 mod fake;
 

@@ -3,8 +3,9 @@
 #define	_SYS_OVERLAY_H
 
 /*
- * Ioctls that administer overlay links, on the control device /dev/dld. Each takes the structure of its name; all
- * layouts are the same for 32- and 64-bit programs. Every one but STATUS needs the privilege to configure links.
+ * Ioctls that administer overlay links, on the control device /dev/dld. Each
+ * takes the structure of its name; all layouts are the same for 32- and 64-bit
+ * programs. Every one but STATUS needs the privilege to configure links.
  */
 
 #include <sys/overlay_common.h>

@@ -3,10 +3,12 @@
 #define	_SYS_OVERLAY_COMMON_H
 
 /*
- * What the overlay driver, its plugins, varpd and varpd's plugins have in common.
+ * What the overlay driver, its plugins, varpd and varpd's plugins have in
+ * common.
  *
- * A property's value is bytes: numbers are 8 (readers take 1, 2 and 4 as well), an address is a struct
- * in6_addr with IPv4 in its v4-mapped form, text has its NUL. No bytes at all: the property is not set.
+ * A property's value is bytes: numbers are 8 (readers take 1, 2 and 4 as
+ * well), an address is a struct in6_addr with IPv4 in its v4-mapped form, text
+ * has its NUL. No bytes at all: the property is not set.
  */
 
 #include <sys/types.h>
@@ -14,7 +16,10 @@
 #ifdef __sun
 #include <sys/mac.h>
 #else
-/* So that programs against these headers compile where the system's own do not name these types. */
+/*
+ * So that programs against these headers compile where the system's own do not
+ * name these types.
+ */
 #include <stdint.h>
 typedef unsigned int	uint_t;
 typedef uint32_t	datalink_id_t;
@@ -47,7 +52,9 @@ typedef enum overlay_prop_type {
 	OVERLAY_PROP_T_STRING	= 0x4
 } overlay_prop_type_t;
 
-/* A set of bits. REQ: there must be a value before the overlay is activated. */
+/*
+ * A set of bits. REQ: there must be a value before the overlay is activated.
+ */
 typedef enum overlay_prop_prot {
 	OVERLAY_PROP_PERM_REQ	= 0x1,
 	OVERLAY_PROP_PERM_READ	= 0x2,

@@ -3,11 +3,14 @@
 #define	_SYS_OVERLAY_PLUGIN_H
 
 /*
- * What an encapsulation plugin, a kernel module below overlay/, and the overlay driver are to each other.
+ * What an encapsulation plugin, a kernel module below overlay/, and the
+ * overlay driver are to each other.
  *
- * From its _init the module fills a registration it got from overlay_plugin_alloc() and hands it to
- * overlay_plugin_register(); from its _fini it calls overlay_plugin_unregister(), which fails with EBUSY while a
- * link uses the plugin. The driver takes copies, so the registration is freed right after registering.
+ * From its _init the module fills a registration it got from
+ * overlay_plugin_alloc() and hands it to overlay_plugin_register(); from its
+ * _fini it calls overlay_plugin_unregister(), which fails with EBUSY while a
+ * link uses the plugin. The driver takes copies, so the registration is freed
+ * right after registering.
  */
 
 #include <sys/overlay_common.h>
@@ -39,23 +42,34 @@ typedef struct ovep_encap_info {
 typedef struct __overlay_prop_handle	*overlay_prop_handle_t;
 typedef struct __overlay_handle		*overlay_handle_t;
 
-/* 0 or an errno. The second argument receives the plugin's private data of the link. */
+/*
+ * 0 or an errno. The second argument receives the plugin's private data of the
+ * link.
+ */
 typedef int (*overlay_plugin_init_t)(overlay_handle_t, void **);
 typedef void (*overlay_plugin_fini_t)(void *);
 /*
- * Puts a header in front of the message and leaves the result, or NULL for a message that was consumed, in the
- * last argument. On an error the message stays the caller's.
+ * Puts a header in front of the message and leaves the result, or NULL for a
+ * message that was consumed, in the last argument. On an error the message
+ * stays the caller's.
  */
-typedef int (*overlay_plugin_encap_t)(void *, mblk_t *, ovep_encap_info_t *, mblk_t **);
+typedef int (*overlay_plugin_encap_t)(void *, mblk_t *, ovep_encap_info_t *,
+    mblk_t **);
 /* Reads the header in front of the message; does not change the message. */
 typedef int (*overlay_plugin_decap_t)(void *, mblk_t *, ovep_encap_info_t *);
-/* Domain, type and protocol of the socket, and the address it is bound to with its length. */
-typedef int (*overlay_plugin_socket_t)(void *, int *, int *, int *, struct sockaddr *, socklen_t *);
+/*
+ * Domain, type and protocol of the socket, and the address it is bound to with
+ * its length.
+ */
+typedef int (*overlay_plugin_socket_t)(void *, int *, int *, int *,
+    struct sockaddr *, socklen_t *);
 /* May be NULL: sets options of a socket just bound. */
 typedef int (*overlay_plugin_sockopt_t)(ksocket_t);
 /* Size: in, room; out, bytes of the value, 0 if it is not set. */
-typedef int (*overlay_plugin_getprop_t)(void *, const char *, void *, uint32_t *);
-typedef int (*overlay_plugin_setprop_t)(void *, const char *, const void *, uint32_t);
+typedef int (*overlay_plugin_getprop_t)(void *, const char *, void *,
+    uint32_t *);
+typedef int (*overlay_plugin_setprop_t)(void *, const char *, const void *,
+    uint32_t);
 typedef int (*overlay_plugin_propinfo_t)(const char *, overlay_prop_handle_t);
 
 typedef struct overlay_plugin_ops {
@@ -95,7 +109,8 @@ extern void overlay_prop_set_prot(overlay_prop_handle_t, overlay_prop_prot_t);
 extern void overlay_prop_set_type(overlay_prop_handle_t, overlay_prop_type_t);
 extern int overlay_prop_set_default(overlay_prop_handle_t, void *, ssize_t);
 extern void overlay_prop_set_nodefault(overlay_prop_handle_t);
-extern void overlay_prop_set_range_uint32(overlay_prop_handle_t, uint32_t, uint32_t);
+extern void overlay_prop_set_range_uint32(overlay_prop_handle_t, uint32_t,
+    uint32_t);
 extern void overlay_prop_set_range_str(overlay_prop_handle_t, const char *);
 
 #ifdef __cplusplus

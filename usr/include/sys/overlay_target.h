@@ -3,8 +3,9 @@
 #define	_SYS_OVERLAY_TARGET_H
 
 /*
- * Ioctls of /dev/overlay, by which varpd tells the driver where frames go. Those that change something need
- * the device to be open for writing, which only one process at a time can have, exclusively.
+ * Ioctls of /dev/overlay, by which varpd tells the driver where frames go.
+ * Those that change something need the device to be open for writing, which
+ * only one process at a time can have, exclusively.
  *
  * Ports are in host byte order, addresses in network order.
  */
@@ -39,7 +40,10 @@ extern "C" {
 #define	OVERLAY_TARG_CACHE_FLUSH	(OVERLAY_TARG_IOCTL | 0x33)
 #define	OVERLAY_TARG_CACHE_ITER		(OVERLAY_TARG_IOCTL | 0x34)
 
-/* A destination; which members count is said by the plugin's overlay_plugin_dest_t. */
+/*
+ * A destination; which members count is said by the plugin's
+ * overlay_plugin_dest_t.
+ */
 typedef struct overlay_target_point {
 	uint8_t		otp_mac[6];
 	struct in6_addr	otp_ip;		/* IPv4 as v4-mapped */
@@ -77,7 +81,10 @@ typedef struct overlay_targ_id {
 	datalink_id_t	otid_linkid;
 } overlay_targ_id_t;
 
-/* Out: a frame whose destination is wanted. LOOKUP waits a second for one, then fails with ETIME. */
+/*
+ * Out: a frame whose destination is wanted. LOOKUP waits a second for one,
+ * then fails with ETIME.
+ */
 typedef struct overlay_targ_lookup {
 	uint64_t	otl_dlid;	/* link */
 	uint64_t	otl_reqid;	/* goes into the answer */
@@ -99,8 +106,8 @@ typedef struct overlay_targ_resp {
 } overlay_targ_resp_t;
 
 /*
- * Of PKT, which copies out the frame of a lookup; INJECT, by which a frame enters the link as if received; and
- * RESEND, by which it leaves the link.
+ * Of PKT, which copies out the frame of a lookup; INJECT, by which a frame
+ * enters the link as if received; and RESEND, by which it leaves the link.
  */
 typedef struct overlay_targ_pkt {
 	uint64_t	otp_linkid;	/* all ones: the link of otp_reqid */
@@ -109,7 +116,10 @@ typedef struct overlay_targ_pkt {
 	void		*otp_buf;
 } overlay_targ_pkt_t;
 
-/* In: room for so many ids. Out: how many links there are, more than that or not. */
+/*
+ * In: room for so many ids. Out: how many links there are, more than that or
+ * not.
+ */
 typedef struct overlay_targ_list {
 	uint32_t	otl_nents;
 	uint32_t	otl_ents[];
@@ -130,7 +140,10 @@ typedef struct overlay_targ_cache {
 
 #define	OVERLAY_TARGET_ITER_MAX	500	/* most entries of one ITER */
 
-/* Starts with a marker of 0, which then goes back as it came; no entries: that was all. */
+/*
+ * Starts with a marker of 0, which then goes back as it came; no entries: that
+ * was all.
+ */
 typedef struct overlay_targ_cache_iter {
 	datalink_id_t	otci_linkid;
 	uint32_t	otci_pad;

@@ -16,8 +16,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// Opens the door, [`super::DOOR`] below the root. The error is that of the system, ENOENT or ECONNREFUSED if
-    /// nobody serves it.
+    /// Opens the door, [`super::DOOR`] below the root. The error is that of the system, ENOENT or
+    /// ECONNREFUSED if nobody serves it.
     pub fn open(path: impl AsRef<Path>) -> io::Result<Client> {
         Ok(Client { door: door::Client::open(path)? })
     }
@@ -82,7 +82,8 @@ impl Client {
         }
     }
 
-    /// One call. A transport error comes back as its illumos number, a reply of a wrong length as EINVAL.
+    /// One call. A transport error comes back as its illumos number, a reply of a wrong length as
+    /// EINVAL.
     fn call<T: FromBytes>(&self, request: &[u8]) -> Result<T, Errno> {
         let reply = self
             .door

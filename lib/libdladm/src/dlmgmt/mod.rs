@@ -9,9 +9,9 @@
 //!           +------------ one request, one reply ------> Table::handle
 //! ```
 //!
-//! A link has a *name* (`overlay0`), an *id* (never zero, never given out twice while the table lives),
-//! a *class* and two flags. `ACTIVE` says that the link exists now, `PERSIST` that its name is
-//! to outlive a reboot; a link whose last flag goes away is forgotten.
+//! A link has a *name* (`overlay0`), an *id* (never zero, never given out twice while the table
+//! lives), a *class* and two flags. `ACTIVE` says that the link exists now, `PERSIST` that its name
+//! is to outlive a reboot; a link whose last flag goes away is forgotten.
 //!
 //! The messages are those of `<sys/dls_mgmt.h>` and libdladm: same numbers, same layouts, which
 //! are equal for 32- and 64-bit callers. `Table` is pure and total: any bytes in, a reply out.

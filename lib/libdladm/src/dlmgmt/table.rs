@@ -91,7 +91,8 @@ impl Table {
         }
     }
 
-    /// Takes `flags` from a link, which is forgotten when none is left. ENOENT if it has none of them.
+    /// Takes `flags` from a link, which is forgotten when none is left. ENOENT if it has none of
+    /// them.
     pub fn destroy(&mut self, id: LinkId, flags: Flags) -> Result<(), Errno> {
         let link = self.links.get_mut(&id.0).ok_or(Errno::ENOENT)?;
         if !link.flags.intersects(flags) {
@@ -121,7 +122,8 @@ impl Table {
     }
 
     /// Answers one door message. Whatever the bytes, the answer is a message: for one that is not
-    /// understood, an error alone (4 bytes; EINVAL for a wrong length, ENOTSUP for an unknown command).
+    /// understood, an error alone (4 bytes; EINVAL for a wrong length, ENOTSUP for an unknown
+    /// command).
     pub fn handle(&mut self, request: &[u8]) -> Vec<u8> {
         self.dispatch(request).unwrap_or_else(|e| Retval { err: e.0 as u32 }.as_bytes().to_vec())
     }

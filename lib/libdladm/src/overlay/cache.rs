@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! The target cache: which MAC address inside the overlay is behind which destination. All through varpd.
+//! The target cache: which MAC address inside the overlay is behind which destination. All through
+//! varpd.
 
 use super::dest::Dest;
 use crate::{Failure, Handle, Status};
@@ -11,7 +12,8 @@ use overlay_abi::target::OVERLAY_TARGET_POINT;
 /// One entry of the cache, or the one destination of a point-to-point overlay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// The address inside; `None` stands for every one, on a point-to-point overlay (DLADM_OVERLAY_F_DEFAULT).
+    /// The address inside; `None` stands for every one, on a point-to-point overlay
+    /// (DLADM_OVERLAY_F_DEFAULT).
     pub mac: Option<MacAddr>,
     /// Where frames to it go; `None` is nowhere, they are dropped (DLADM_OVERLAY_F_DROP).
     pub dest: Option<Dest>,
@@ -57,7 +59,8 @@ pub fn cache_flush(h: &Handle, linkid: LinkId) -> Result<(), Failure> {
     Ok(i.varpd.cache_flush(i.id)?)
 }
 
-/// Forgets one entry. [`Status::NotFound`] if there is none, [`Status::NotSup`] on a point-to-point overlay.
+/// Forgets one entry. [`Status::NotFound`] if there is none, [`Status::NotSup`] on a point-to-point
+/// overlay.
 pub fn cache_delete(h: &Handle, linkid: LinkId, mac: MacAddr) -> Result<(), Failure> {
     let i = instance(h, linkid)?;
     Ok(i.varpd.cache_delete(i.id, mac)?)

@@ -9,8 +9,8 @@
 //!   MAC|PORT        2:8:20:0:0:1,4789
 //! ```
 //!
-//! The port stands behind the *last* colon. An IPv6 address in front of a port is printed in brackets; without
-//! them it is still understood, since nothing but the last group can be the port.
+//! The port stands behind the *last* colon. An IPv6 address in front of a port is printed in
+//! brackets; without them it is still understood, since nothing but the last group can be the port.
 
 use overlay_abi::ids::{MacAddr, UnderlayAddr};
 use std::net::{IpAddr, Ipv6Addr};
@@ -30,7 +30,8 @@ pub struct Dest {
 }
 
 impl Dest {
-    /// Reads exactly the parts that `bits` ask for. `None` for anything else, an IPv6 zone, or port 0.
+    /// Reads exactly the parts that `bits` ask for. `None` for anything else, an IPv6 zone, or port
+    /// 0.
     pub fn parse(bits: u32, text: &str) -> Option<Dest> {
         let mut dest = Dest { mac: MacAddr([0; 6]), addr: UnderlayAddr { ip: [0; 16], port: 0 } };
         let mut rest = text;

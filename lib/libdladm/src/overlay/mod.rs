@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! Overlay links: making and removing them, their properties, their state, their target cache.
 //!
-//! Order and texts are those of spec/varpd.md 8.2 to 8.6. What `create` has done when a step fails is
-//! kept in `Making`, which takes it back in reverse:
+//! Order and texts are those of spec/varpd.md 8.2 to 8.6. What `create` has done when a step fails
+//! is kept in `Making`, which takes it back in reverse:
 //!
 //! ```text
-//!   link id -> device -> kernel properties -> varpd instance -> its properties -> instance active -> device active
-//!      ^          ^                                 ^
-//!      +----------+---------------------------------+---- what there is to take back
+//!   link id -> device -> kernel's -> varpd instance -> its -> instance -> device
+//!      ^          ^      properties        ^        properties  active     active
+//!      +----------+------------------------+---- what there is to take back
 //! ```
 
 mod cache;
@@ -131,7 +131,8 @@ impl Making<'_> {
         Ok(())
     }
 
-    /// Takes back what there is, in reverse. A device that will not go keeps its name, so that it can be deleted later.
+    /// Takes back what there is, in reverse. A device that will not go keeps its name, so that it
+    /// can be deleted later.
     fn undo(self, details: &mut Vec<String>) {
         if let Some((varpd, id)) = self.instance
             && let Err(e) = varpd.instance_destroy(id)
@@ -161,10 +162,10 @@ fn delete_device(h: &Handle, linkid: LinkId) -> Result<(), Errno> {
 
 /// Removes an overlay: the device, varpd's instance, the name.
 ///
-/// Only the kernel can refuse, with [`Status::LinkBusy`] while a VNIC lies on the link; then nothing has
-/// changed. varpd need not be running: an instance without a link is nothing it would start again.
-/// [`Status::BadArg`] for a link that is no overlay. A failure of varpd to destroy its instance is returned, but the
-/// name is gone all the same.
+/// Only the kernel can refuse, with [`Status::LinkBusy`] while a VNIC lies on the link; then
+/// nothing has changed. varpd need not be running: an instance without a link is nothing it would
+/// start again. [`Status::BadArg`] for a link that is no overlay. A failure of varpd to destroy its
+/// instance is returned, but the name is gone all the same.
 pub fn delete(h: &Handle, linkid: LinkId) -> Result<(), Status> {
     let link = h.by_id(linkid)?;
     if link.class != Class::OVERLAY {

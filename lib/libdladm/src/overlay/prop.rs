@@ -158,8 +158,8 @@ fn varpd_prop(varpd: &Client, id: VarpdId, propid: u32) -> Result<Prop, Errno> {
 
 /// Calls `each` for every property of an overlay: the kernel's by number, then varpd's.
 ///
-/// An overlay without a varpd instance has only the kernel's. On an error the properties up to it have been
-/// seen; the details say where it was.
+/// An overlay without a varpd instance has only the kernel's. On an error the properties up to it
+/// have been seen; the details say where it was.
 pub fn walk_prop(h: &Handle, linkid: LinkId, mut each: impl FnMut(&Prop)) -> Result<(), Failure> {
     let fail = |status: Status, detail: String| Failure::new(status, vec![detail]);
     let link = h

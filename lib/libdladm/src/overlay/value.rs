@@ -13,8 +13,8 @@ const MALFORMED: &str = "?";
 
 /// The bytes of `text` as a property of that type.
 ///
-/// Numbers are decimal and take the whole text; INT may have a `-` in front. An IP address is tried as
-/// IPv6 first. [`Status::BadArg`] for anything else.
+/// Numbers are decimal and take the whole text; INT may have a `-` in front. An IP address is tried
+/// as IPv6 first. [`Status::BadArg`] for anything else.
 pub fn parse(kind: u32, text: &str) -> Result<Vec<u8>, Status> {
     let bytes = match kind {
         OVERLAY_PROP_T_INT => {

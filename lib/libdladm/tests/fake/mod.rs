@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! A system to administer, behind the real boundaries: a control device with the real dialogue, the link
-//! management door with the real table, and a varpd door. What it does is little; what it was asked for
-//! it writes down in order, and any step can be made to fail.
+//! A system to administer, behind the real boundaries: a control device with the real dialogue, the
+//! link management door with the real table, and a varpd door. What it does is little; what it was
+//! asked for it writes down in order, and any step can be made to fail.
 
 use devctl::server::{Handle, Kernel, UserMem};
 use devctl::{Model, OpenFlags, PeerCred, Root};
