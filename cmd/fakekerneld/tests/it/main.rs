@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: CDDL-1.0
+//! Tests of fakekerneld: its guests alone, and the whole process from outside.
+
+mod command;
+mod common;
+mod daemon;
+mod smol;
+mod tap;
+mod traffic;
