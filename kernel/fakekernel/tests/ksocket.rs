@@ -438,6 +438,46 @@ fn unvnic(c: Client) {
     provider::unplumb();
 }
 
+/// The kstat `udp:0:underlay`.
+fn counters() -> HashMap<String, u64> {
+    let k = fakekernel::kstat::read(Some("udp"), Some(0), Some("underlay"));
+    let number = |(name, v)| match v {
+        fakekernel::kstat::Value::U64(n) => (name, n),
+        v => panic!("{name} is {v:?}"),
+    };
+    k.into_iter().flat_map(|k| k.data).map(number).collect()
+}
+
+/// A driver that does not take data: what the host has to throw away is counted.
+#[test]
+fn what_the_host_loses_is_counted() {
+    let k = kernel(0);
+    let (a, b) = (Sock::new(), Sock::new());
+    assert_eq!((a.bind("::1", 4705), b.bind("::1", 4706)), (0, 0));
+    assert_eq!(b.option(SOL_SOCKET, SO_RCVBUF, 4096), 0);
+    let inbox = Inbox::leak();
+    inbox.takes.store(false, SeqCst);
+    b.listen(inbox);
+    assert_eq!(a.send(sin6("::1", 4706), b"first"), 0);
+    inbox.wait(1);
+    std::thread::sleep(Duration::from_millis(20));
+    for _ in 0..100 {
+        assert_eq!(a.send(sin6("::1", 4706), &[1; 1000]), 0);
+    }
+    inbox.takes.store(true, SeqCst);
+    b.unblock();
+    let end = Instant::now() + WAIT;
+    while counters()["in_datagrams"] + counters()["in_overflows"] < 101 {
+        // The count comes with the next datagram.
+        assert_eq!(a.send(sin6("::1", 4706), b""), 0);
+        std::thread::sleep(Duration::from_millis(10));
+        assert!(Instant::now() < end, "{:?}", counters());
+    }
+    assert!(counters()["in_overflows"] > 50);
+    assert_eq!((a.close(), b.close()), (0, 0));
+    k.shutdown().unwrap();
+}
+
 fn numbered(n: u32, len: usize) -> Frame {
     let mut f = vec![2u8, 9, 9, 9, 9, 9, 2, 8, 8, 8, 8, 8, 0x88, 0xb5];
     f.extend_from_slice(&n.to_be_bytes());
@@ -478,6 +518,10 @@ fn bursts_are_joined_and_arrive_apart() {
         assert_eq!(data, numbered(i as u32, len(i as u32)).bytes(), "frame {i}");
     }
     assert_eq!(seen.load(SeqCst), 600, "each datagram both ways");
+    let n = counters();
+    assert_eq!((n["out_datagrams"], n["in_datagrams"]), (300, 300));
+    assert!(n["out_calls"] < 20, "{n:?}");
+    assert!(n["in_calls"] < 100, "{n:?}");
     drop(tap);
     unvnic(c);
     assert_eq!((a.close(), b.close()), (0, 0));
@@ -534,6 +578,7 @@ fn back_pressure_reaches_the_sender_and_ends() {
     assert!(rest.len() >= 2000 - 200, "{} left", rest.len());
     assert_eq!(*ERRORS.lock().unwrap(), [Errno::EAGAIN.0]);
     let again = c.tx(rest).err().unwrap();
+    assert_eq!(counters()["out_blocked"], 3);
 
     // The neighbour appears, and everything that was accepted leaves, in order, by itself.
     let far = UdpSocketIn::peer();

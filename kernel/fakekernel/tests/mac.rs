@@ -603,3 +603,90 @@ fn the_provider_gets_marks_when_it_can_use_them() {
     *CAPS.lock().unwrap() = (0, 0);
     k.shutdown().unwrap();
 }
+
+/// Frames whose header is spread over blocks are delivered like others, whole.
+#[test]
+fn frames_in_many_blocks() {
+    let k = boot();
+    plumb();
+    create(20, A, 0).unwrap();
+    create(21, A, 7).unwrap();
+    let clients: Vec<_> = [20, 21].map(|id| Client::open(id).unwrap()).into();
+    let seen: Vec<_> = clients.iter().map(listen).collect();
+    let plain = frame(A, FAR, None, b"payload");
+    let tagged = frame(A, FAR, Some(7), b"payload");
+    for (f, who) in [(&plain, 0), (&tagged, 1)] {
+        for cut in 1..f.len() {
+            // SAFETY: messages of ours, given to mac_rx.
+            unsafe {
+                let mp = fakekernel::mblk::from_slice(&f[..cut], 0);
+                linkb(mp, fakekernel::mblk::from_slice(b"", 0));
+                linkb(mp, fakekernel::mblk::from_slice(&f[cut..], 0));
+                mac_rx(mh(), null_mut(), mp);
+            }
+            assert_eq!(take(&seen[who]), [frame(A, FAR, None, b"payload")], "cut at {cut}");
+        }
+    }
+    drop(clients);
+    delete(20).unwrap();
+    delete(21).unwrap();
+    unplumb();
+    k.shutdown().unwrap();
+}
+
+/// VNICs, clients and the link itself come and go while frames pass every way. Nothing is called after its end.
+#[test]
+fn links_come_and_go_under_traffic() {
+    use std::sync::atomic::AtomicBool;
+    let k = boot();
+    let stop = Arc::new(AtomicBool::new(false));
+    plumb();
+    let spawn = |f: Box<dyn Fn(u32) + Send>| {
+        let stop = stop.clone();
+        std::thread::spawn(move || (0..).take_while(|_| !stop.load(SeqCst)).for_each(f))
+    };
+    let worker = |id: u32, addr: [u8; 6], vid: u16| {
+        spawn(Box::new(move |i| {
+            create(id, addr, vid).unwrap();
+            let c = Client::open(id).unwrap();
+            let seen = listen(&c);
+            c.set_all_multicast(i % 2 == 0).unwrap();
+            for dst in [A, B, C, FAR, ALL, GROUP] {
+                c.tx(one(&frame(dst, addr, None, b"x"))).ok().unwrap();
+            }
+            take(&seen);
+            assert_eq!(delete(id), Err(Errno::EBUSY));
+            drop(c);
+            let heard = take(&seen).len();
+            delete(id).unwrap();
+            assert!(take(&seen).is_empty(), "{heard}: nothing after the close");
+        }))
+    };
+    let mut threads = vec![worker(20, A, 0), worker(21, B, 0), worker(22, C, 0), worker(23, A, 5)];
+    threads.push(spawn(Box::new(|_| {
+        let raw = Client::open(LINK).unwrap();
+        let seen = listen(&raw);
+        raw.tx(one(&frame(A, FAR, None, b"raw"))).ok().unwrap();
+        take(&seen);
+        links();
+    })));
+    threads.push(spawn(Box::new(|i| {
+        wire(&[
+            &frame([A, B, C, ALL][i as usize % 4], FAR, None, b"w"),
+            &frame(ALL, FAR, Some(5), b"v"),
+        ]);
+        sent();
+        // SAFETY: a live handle.
+        unsafe {
+            mac_tx_update(mh());
+            mac_link_update(mh(), (i % 2) as i32);
+        }
+    })));
+    std::thread::sleep(Duration::from_millis(1500));
+    stop.store(true, SeqCst);
+    threads.into_iter().for_each(|t| t.join().unwrap());
+    assert_eq!((STARTED.load(SeqCst), PROMISC.load(SeqCst)), (0, 0));
+    sent();
+    unplumb();
+    k.shutdown().unwrap();
+}

@@ -16,6 +16,7 @@ use super::ether;
 use super::msg::{Chain, Msg, Slices};
 use super::port::RxScope;
 use super::udp::{self, Batch, Outcome, Sender};
+use super::underlay;
 use crate::check::{Kind, violation};
 use crate::ctx;
 use illumos_sys_hdrs as sys;
@@ -269,6 +270,7 @@ unsafe extern "C" fn ksocket_sendmblk(
         match sender.send(m, len, to, wait) {
             Outcome::Sent => 0,
             Outcome::Again(m) => {
+                underlay::add(&underlay::OUT_BLOCKED, 1);
                 *mpp = m.into_raw();
                 EAGAIN
             }
@@ -385,6 +387,8 @@ unsafe extern "C" fn ksocket_krecv_set(
     flush_received(fd);
     // Several datagrams of one sender in one buffer; not there before Linux 5.0, and not needed.
     let _ = udp::set(&fd, libc::SOL_UDP, libc::UDP_GRO, 1);
+    // Each datagram then says how many were lost before it.
+    let _ = udp::set(&fd, libc::SOL_SOCKET, libc::SO_RXQ_OVFL, 1);
     // SAFETY: eventfd has no preconditions; the descriptor is ours.
     let event = unsafe {
         let e = libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK);
@@ -483,6 +487,8 @@ fn receive(k: &Ksock, fd: RawFd, event: &OwnedFd, driver: Driver) {
             continue;
         }
         let (chain, bytes) = rx.messages(n, local);
+        underlay::add(&underlay::IN_CALLS, 1);
+        underlay::add(&underlay::IN_DATAGRAMS, chain.count());
         if chain.is_empty() {
             continue;
         }
@@ -507,6 +513,8 @@ struct Buffers {
     controls: Vec<Control>,
     iovs: Vec<libc::iovec>,
     headers: Vec<libc::mmsghdr>,
+    /// Datagrams that the host has lost, by its own count.
+    lost: u32,
 }
 
 /// Space for one UDP_GRO control message, aligned.
@@ -524,6 +532,7 @@ impl Buffers {
                 controls: vec![Control([0; 64]); RX_BUFFERS],
                 iovs: vec![zeroed(); RX_BUFFERS],
                 headers: vec![zeroed(); RX_BUFFERS],
+                lost: 0,
             }
         }
     }
@@ -557,37 +566,47 @@ impl Buffers {
         usize::try_from(n).unwrap_or(0)
     }
 
-    /// Bytes of one datagram in buffer `i`: all of it, unless several were joined.
-    fn segment(&self, i: usize) -> usize {
+    /// Bytes of one datagram in buffer `i`: all of it, unless several were joined. Notes what the host lost.
+    fn segment(&mut self, i: usize) -> usize {
         let h = &self.headers[i].msg_hdr;
+        let mut segment = RX_BYTES;
         // SAFETY: the control buffer was filled by the host.
         unsafe {
             let mut c = libc::CMSG_FIRSTHDR(h);
             while !c.is_null() {
-                if (*c).cmsg_level == libc::SOL_UDP && (*c).cmsg_type == libc::UDP_GRO {
-                    let size = libc::CMSG_DATA(c).cast::<c_int>().read_unaligned();
-                    return usize::try_from(size).unwrap_or(0).max(1);
+                let value = libc::CMSG_DATA(c).cast::<u32>().read_unaligned();
+                match ((*c).cmsg_level, (*c).cmsg_type) {
+                    (libc::SOL_UDP, libc::UDP_GRO) => segment = (value as usize).max(1),
+                    (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => {
+                        let new = value.wrapping_sub(self.lost) as usize;
+                        underlay::add(&underlay::IN_OVERFLOWS, new);
+                        self.lost = value;
+                    }
+                    _ => {}
                 }
                 c = libc::CMSG_NXTHDR(h, c);
             }
         }
-        RX_BYTES
+        segment
     }
 
     /// The first `n` buffers as messages, and the bytes of data in them.
-    fn messages(&self, n: usize, local: SocketAddrV6) -> (Chain, usize) {
+    fn messages(&mut self, n: usize, local: SocketAddrV6) -> (Chain, usize) {
         let (mut chain, mut bytes) = (Chain::default(), 0);
         for i in 0..n {
+            let size = self.segment(i);
             let all = &self.data[i * RX_BYTES..][..self.headers[i].msg_len as usize];
             let from = udp::from_linux(&self.names[i]);
-            let size = self.segment(i);
             let mut put = |data: &[u8]| {
                 if capture::any() {
                     capture::datagram(Direction::In, (from, local), std::iter::once(data));
                 }
-                if let Some(m) = indication(from, data) {
-                    bytes += data.len();
-                    chain.push(m);
+                match indication(from, data) {
+                    Some(m) => {
+                        bytes += data.len();
+                        chain.push(m);
+                    }
+                    None => underlay::add(&underlay::IN_NO_MEMORY, 1),
                 }
             };
             if all.is_empty() {

@@ -171,7 +171,8 @@ impl Mac {
     /// Adds a port and starts the provider for the first one. EEXIST when the station is taken.
     pub fn attach(&self, port: &Arc<Port>) -> Result<(), c_int> {
         let _in = self.perim.guard();
-        if !self.alive.load(Ordering::SeqCst) || self.state.lock().disabled {
+        // A link that dls took away, or is about to be unregistered, is not there for anybody new.
+        if self.linkid.load(Ordering::SeqCst) == 0 || self.state.lock().disabled {
             return Err(ENOENT);
         }
         if let Some(a) = &port.addr

@@ -41,6 +41,7 @@ pub mod offload;
 mod perim;
 mod port;
 mod udp;
+mod underlay;
 mod vnic;
 
 pub use capture::{Capture, capture};
@@ -49,6 +50,7 @@ pub use notify::Note;
 
 /// Called by boot, before any module loads. `txpool`: sockets to send from with UDP_SRCPORT_HASH.
 pub fn boot(txpool: usize) {
+    underlay::start();
     ksocket::start(txpool);
     dld::start();
     notify::start();
@@ -58,6 +60,7 @@ pub fn boot(txpool: usize) {
 pub fn shutdown() {
     ksocket::reset();
     udp::stop();
+    underlay::stop();
     dls::reset();
     notify::stop();
     dld::reset();

@@ -13,6 +13,7 @@
 use super::errno;
 use super::msg::Msg;
 use super::offload::HEADROOM;
+use super::underlay;
 use parking_lot::Mutex;
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -21,7 +22,7 @@ use std::mem::{size_of, zeroed};
 use std::net::SocketAddrV6;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
@@ -36,11 +37,6 @@ pub const MAX_PAYLOAD: usize = 65507;
 const BLOCKS: usize = 8;
 /// Socket buffers asked for, in bytes.
 const BUFFERS: c_int = 8 << 20;
-
-/// Totals of all senders since the process began.
-pub static SENT: AtomicU64 = AtomicU64::new(0);
-/// Datagrams that the host refused after they were accepted from the driver.
-pub static FAILED: AtomicU64 = AtomicU64::new(0);
 
 /// One datagram on its way.
 struct Datagram {
@@ -254,7 +250,8 @@ impl Sender {
             let mut out = Gather::new(&q.waiting, join);
             match out.send(fd) {
                 Ok(done) => {
-                    SENT.fetch_add(done as u64, Ordering::Relaxed);
+                    underlay::add(&underlay::OUT_DATAGRAMS, done);
+                    underlay::add(&underlay::OUT_CALLS, 1);
                     q.waiting.drain(..done);
                 }
                 Err(libc::EINTR) => {}
@@ -268,7 +265,7 @@ impl Sender {
                         }
                     } else {
                         q.waiting.pop_front();
-                        FAILED.fetch_add(1, Ordering::Relaxed);
+                        underlay::add(&underlay::OUT_ERRORS, 1);
                         result = Err(errno::from_host(e));
                     }
                 }
