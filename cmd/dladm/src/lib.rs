@@ -28,7 +28,7 @@ use devctl::Root;
 use libdladm::{Failure, Handle, Status};
 use overlay_abi::errno::Errno;
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -98,9 +98,15 @@ impl Context {
     }
 }
 
+/// Prints a diagnostic in one write, so that those of commands side by side do not mix.
+fn diagnose(text: &str) {
+    // Nobody is left to tell if this fails.
+    let _ = io::stderr().write_all(format!("dladm: {text}\n").as_bytes());
+}
+
 /// Prints a warning.
 fn warn(text: impl std::fmt::Display) {
-    eprintln!("dladm: warning: {text}");
+    diagnose(&format!("warning: {text}"));
 }
 
 /// Prints the details of a failure as warnings and keeps its status.
@@ -139,7 +145,7 @@ fn run(words: Vec<String>) -> Result<ExitCode, Fatal> {
         }
     };
     let Some(command) = COMMANDS.iter().find(|c| c.name == name) else {
-        eprintln!("dladm: unknown subcommand '{name}'");
+        diagnose(&format!("unknown subcommand '{name}'"));
         return Err(Fatal::Usage);
     };
     let context = Context { root: Root::from_env_or(dir) };
@@ -157,7 +163,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     match result {
         Ok(code) => return code,
-        Err(Fatal::Text(text)) => eprintln!("dladm: {text}"),
+        Err(Fatal::Text(text)) => diagnose(&text),
         Err(Fatal::Usage) => eprint!("{}", usage_text()),
         Err(Fatal::BrokenPipe) => {}
     }
