@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! /dev: opening a device, its ioctls, and closing it when the handle drops.
+use crate::check::{Kind, violation};
 use crate::cred::Cred;
-use crate::devinfo::{DevInfo, getmajor, makedevice, misuse};
+use crate::devinfo::{DevInfo, getmajor, makedevice};
 use crate::user::{self, UserMem};
 use illumos_sys_hdrs::{DDI_MODEL_ILP32, DDI_MODEL_LP64, OTYP_CHR, cb_ops, dev_t, minor_t};
 use overlay_abi::errno::Errno;
@@ -147,7 +148,7 @@ fn open_driver(
     // SAFETY: open(9E). The driver may put another minor number into dev: a clone.
     errno(unsafe { cb_open(&mut dev, flags, OTYP_CHR, cred.as_ptr()) })?;
     if getmajor(dev) != dip.major {
-        misuse("cb_open changed the major number");
+        violation(Kind::Misuse, format!("open of {} changed the major number", dip.driver_name()));
     }
     *dip.state.lock().by_dev.entry(dev).or_default() += 1;
     Ok((dev, ops))

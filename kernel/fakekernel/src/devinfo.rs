@@ -2,7 +2,6 @@
 //! Drivers and their devices: instance 0 of each installed driver, and its minor nodes under /dev.
 use crate::check::{Kind, violation};
 use crate::dev;
-use crate::stack::Stack;
 use illumos_sys_hdrs::{
     DDI_ATTACH, DDI_DETACH, DDI_FAILURE, DDI_SUCCESS, dev_info_t, dev_ops, dev_t, major_t, minor_t,
     pollhead,
@@ -214,11 +213,6 @@ pub(crate) extern "C" fn getmajor(dev: dev_t) -> major_t {
 #[unsafe(no_mangle)]
 extern "C" fn getminor(dev: dev_t) -> minor_t {
     dev as u32
-}
-
-/// Where somebody misused a device: for violations.
-pub(crate) fn misuse(what: &str) {
-    violation(Kind::Misuse, format!("{what}, at {}", Stack::here()));
 }
 
 crate::symbols! { SYMBOLS "genunix":

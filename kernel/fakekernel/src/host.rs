@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! Booting the kernel and taking it down: what a program that hosts it calls.
-use crate::{check, cred, dev, fault, fm, kmem, kstat, locks, mblk, module, net, probes};
+use crate::{check, cred, dev, fault, fm, guard, kmem, kstat, locks, mblk, module, net, probes};
 use overlay_abi::errno::Errno;
 use parking_lot::{Condvar, Mutex};
 
@@ -29,13 +29,16 @@ pub struct Config {
     pub checks: Checks,
     /// Allocations that are to fail.
     pub fail: FaultPlan,
+    /// With [`Checks::Debug`]: each kmem buffer ends at a page nobody may touch and vanishes when freed. Two mappings a
+    /// buffer, so no more than some 30 000 of them.
+    pub guard: bool,
     /// Linux sockets a kernel socket with UDP_SRCPORT_HASH spreads its flows over.
     pub txpool: usize,
 }
 
 impl Default for Config {
     fn default() -> Config {
-        Config { checks: Checks::default(), fail: FaultPlan::default(), txpool: 8 }
+        Config { checks: Checks::default(), fail: FaultPlan::default(), guard: false, txpool: 8 }
     }
 }
 
@@ -60,6 +63,7 @@ pub fn boot(config: Config) -> Kernel {
     drop(booted);
     check::set_debug(config.checks == Checks::Debug);
     check::take_violations();
+    guard::set(config.guard);
     locks::reset();
     fm::reset();
     probes::boot();

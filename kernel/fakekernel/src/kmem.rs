@@ -3,10 +3,11 @@
 //!
 //! With checks off an allocation is malloc's. With checks on every buffer is registered with its size and stack,
 //! carries a red zone behind its end, is filled with a pattern before use and another after, and rests in quarantine
-//! before malloc gets it back, so that a late write is seen.
+//! before malloc gets it back, so that a late write is seen. With guard pages (`guard`) a wrong access is not recorded
+//! but ends the process where it happens.
 use crate::check::{Kind, debug, violation};
 use crate::stack::Stack;
-use crate::{ctx, fault, log};
+use crate::{ctx, fault, guard, log};
 use illumos_sys_hdrs::{KM_NOSLEEP, kmem_cache_t, vmem_t};
 use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -60,7 +61,11 @@ unsafe fn checked_alloc(size: usize, align: usize, zero: bool, cache: usize) -> 
     let Some(total) = total else { return std::ptr::null_mut() };
     // SAFETY: plain malloc; what is written lies inside.
     unsafe {
-        let p = libc::aligned_alloc(align, total).cast::<u8>();
+        let p = if guard::on() {
+            guard::alloc(size, align)
+        } else {
+            libc::aligned_alloc(align, total).cast::<u8>()
+        };
         if p.is_null() {
             return p.cast();
         }
@@ -69,7 +74,9 @@ unsafe fn checked_alloc(size: usize, align: usize, zero: bool, cache: usize) -> 
         } else {
             fill(p, size, UNINITIALISED);
         }
-        p.add(size).copy_from_nonoverlapping(RED.as_ptr(), RED.len());
+        if !guard::on() {
+            p.add(size).copy_from_nonoverlapping(RED.as_ptr(), RED.len());
+        }
         let buffer = Buffer { size, cache, stack: Stack::here() };
         shard(p as usize).lock().get_or_insert_default().live.insert(p as usize, buffer);
         p.cast()
@@ -104,8 +111,8 @@ unsafe fn checked_claim(p: *mut c_void, size: usize, cache: usize, what: &str) -
         }
     }
     // SAFETY: the buffer is registered, so it has its size and the red zone behind it.
-    let red = unsafe { std::slice::from_raw_parts(p.cast::<u8>().add(buffer.size), RED.len()) };
-    if red != RED {
+    let red = || unsafe { std::slice::from_raw_parts(p.cast::<u8>().add(buffer.size), RED.len()) };
+    if !guard::on() && red() != RED {
         violation(
             Kind::Corruption,
             format!("write behind the end of {p:p}, {} bytes of {{{}}}", buffer.size, buffer.stack),
@@ -116,7 +123,13 @@ unsafe fn checked_claim(p: *mut c_void, size: usize, cache: usize, what: &str) -
 
 unsafe fn checked_free(p: *mut c_void, buffer: &Buffer) {
     // SAFETY: the caller owns the buffer now.
-    unsafe { retire(p.cast(), buffer.size) };
+    unsafe {
+        if guard::on() {
+            guard::free(p.cast(), buffer.size);
+        } else {
+            retire(p.cast(), buffer.size);
+        }
+    }
 }
 
 /// Poisons memory of malloc's that is free now and lets it rest.
@@ -169,6 +182,7 @@ fn release((addr, size): (usize, usize)) {
 pub(crate) fn drain() {
     let queue = RESTING.lock().take().map(|r| r.queue).unwrap_or_default();
     queue.into_iter().for_each(release);
+    guard::drain();
 }
 
 /// Records what is still allocated: by `module`, or all. Then forgets it, so that it is reported once.

@@ -44,6 +44,7 @@ pub(crate) mod devinfo;
 pub mod fault;
 pub mod fm;
 mod futex;
+mod guard;
 pub mod host;
 mod id_space;
 pub mod kmem;
@@ -67,9 +68,5 @@ mod text;
 mod time;
 pub mod user;
 
+pub use stack::{register_text, unregister_text};
 pub use symbols::symbols;
-
-/// For a loader: whose code lies where, so that leaks are attributed.
-pub mod text_ranges {
-    pub use crate::stack::{register_text, unregister_text};
-}

@@ -568,6 +568,10 @@ fn checked_free(mp: *mut mblk_t) -> bool {
     // SAFETY: it was live.
     unsafe {
         let db = &*(*mp).b_datap.cast::<Dblk>();
+        if !(*mp).b_next.is_null() || !(*mp).b_prev.is_null() {
+            let at = Stack::here();
+            violation(Kind::Misuse, format!("freeb of {mp:p}, still on a list, at {at}"));
+        }
         let (r, w) = ((*mp).b_rptr, (*mp).b_wptr);
         if r < db.base || w > db.lim || r > w {
             violation(

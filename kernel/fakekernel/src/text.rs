@@ -26,9 +26,12 @@ static crc32_table: [u32; 256] = {
     t
 };
 
-/// Counts the characters of at most `n` bytes up to a NUL. -1 at the first that is not UTF-8; with U8_VALIDATE_ENTIRE an
-/// incomplete one at the end counts as such, else as too short a buffer. The list of forbidden strings is compared
-/// with every character, as u8_validate(9F) says.
+/// Not in illumos-sys-hdrs: no driver of ours asks for it.
+const U8_VALIDATE_CHECK_ADDITIONAL: c_int = 0x0020_0000;
+
+/// Counts the characters, up to a NUL, of at most `n` bytes: with U8_VALIDATE_ENTIRE all, else the first only. -1 with
+/// EILSEQ at one that is not UTF-8, EINVAL at one that is cut off, and with U8_VALIDATE_CHECK_ADDITIONAL EBADF at one
+/// of the list. See u8_validate(9F).
 #[unsafe(no_mangle)]
 unsafe extern "C" fn u8_validate(
     s: *mut c_char,
@@ -42,28 +45,42 @@ unsafe extern "C" fn u8_validate(
     }
     // SAFETY: u8_validate(9F): n bytes, a NULL-ended list or NULL, a place for the error.
     unsafe {
-        let fail = |e: c_int| {
-            *errnum = e;
-            -1
-        };
-        let bytes = std::slice::from_raw_parts(s.cast::<u8>(), n);
-        let bytes = bytes.split(|b| *b == 0).next().unwrap_or_default();
-        let text = match std::str::from_utf8(bytes) {
-            Ok(t) => t,
-            Err(e) if e.error_len().is_none() => return fail(EINVAL),
-            Err(_) => return fail(EILSEQ),
-        };
+        let mut forbidden = Vec::new();
         let mut at = list;
-        while !at.is_null() && !(*at).is_null() {
-            let bad = CStr::from_ptr(*at).to_bytes();
-            if flag & U8_VALIDATE_ENTIRE != 0
-                && text.chars().any(|c| c.encode_utf8(&mut [0; 4]).as_bytes() == bad)
-            {
-                return fail(EBADF);
-            }
+        while flag & U8_VALIDATE_CHECK_ADDITIONAL != 0 && !at.is_null() && !(*at).is_null() {
+            forbidden.push(CStr::from_ptr(*at).to_bytes());
             at = at.add(1);
         }
-        c_int::try_from(text.chars().count()).unwrap_or(c_int::MAX)
+        let bytes = std::slice::from_raw_parts(s.cast::<u8>(), n);
+        let bytes = bytes.split(|b| *b == 0).next().unwrap_or_default();
+        match validate(bytes, flag & U8_VALIDATE_ENTIRE != 0, &forbidden) {
+            Ok(count) => count,
+            Err(e) => {
+                *errnum = e;
+                -1
+            }
+        }
+    }
+}
+
+fn validate(bytes: &[u8], entire: bool, forbidden: &[&[u8]]) -> Result<c_int, c_int> {
+    let (text, error) = match std::str::from_utf8(bytes) {
+        Ok(t) => (t, None),
+        Err(e) => {
+            let error = if e.error_len().is_some() { EILSEQ } else { EINVAL };
+            (std::str::from_utf8(&bytes[..e.valid_up_to()]).unwrap_or_default(), Some(error))
+        }
+    };
+    let mut count = 0;
+    for c in text.chars().take(if entire { usize::MAX } else { 1 }) {
+        if forbidden.contains(&c.encode_utf8(&mut [0; 4]).as_bytes()) {
+            return Err(EBADF);
+        }
+        count += 1;
+    }
+    match error {
+        Some(e) if entire || count == 0 => Err(e),
+        _ => Ok(count),
     }
 }
 

@@ -2,9 +2,7 @@
 //! The memory of whoever called ioctl.
 use crate::check::{Kind, violation};
 use crate::ctx;
-use illumos_sys_hdrs::{
-    DDI_MODEL_ILP32, DDI_MODEL_LP64, DDI_MODEL_MASK, DDI_MODEL_NONE, FKIOCTL, model_t,
-};
+use illumos_sys_hdrs::{DDI_MODEL_ILP32, DDI_MODEL_MASK, DDI_MODEL_NONE, FKIOCTL, model_t};
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 
@@ -136,11 +134,7 @@ unsafe extern "C" fn ddi_copyout(
 /// The model bits of an ioctl's mode, if they differ from the kernel's own (LP64).
 #[unsafe(no_mangle)]
 extern "C" fn ddi_model_convert_from(m: model_t) -> model_t {
-    match m & DDI_MODEL_MASK {
-        DDI_MODEL_ILP32 => DDI_MODEL_ILP32,
-        DDI_MODEL_LP64 => DDI_MODEL_NONE,
-        _ => DDI_MODEL_NONE,
-    }
+    if m & DDI_MODEL_MASK == DDI_MODEL_ILP32 { DDI_MODEL_ILP32 } else { DDI_MODEL_NONE }
 }
 
 crate::symbols! { SYMBOLS "genunix": ddi_copyin, ddi_copyout, ddi_model_convert_from, }

@@ -347,6 +347,10 @@ fn messages_after_free() {
         freeb(mp);
         expect(&[Kind::UseAfterFree; 3]);
         let mp = allocb(100, 0);
+        (*mp).b_next = mp;
+        freemsg(mp);
+        expect(&[Kind::Misuse]);
+        let mp = allocb(100, 0);
         (*mp).b_wptr = (*(*mp).b_datap).db_lim.add(1);
         freemsg(mp);
         expect(&[Kind::Corruption]);

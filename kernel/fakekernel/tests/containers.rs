@@ -427,6 +427,17 @@ fn utf8_and_crc() {
         assert_eq!(v(b"ab\0\xff"), (2, 0));
         assert_eq!(v(b"a\xff"), (-1, 88));
         assert_eq!(v(b"a\xc3"), (-1, 22));
+        assert_eq!(v(b""), (0, 0));
+        let mut first =
+            |s: &[u8]| u8_validate(s.as_ptr().cast_mut().cast(), s.len(), null_mut(), 0, &mut e);
+        assert_eq!([first(b"ab\xff"), first(b"\xff")], [1, -1]);
+        let mut list = [c"/".as_ptr().cast_mut(), null_mut()];
+        let mut slash = |s: &[u8], f: i32| {
+            u8_validate(s.as_ptr().cast_mut().cast(), s.len(), list.as_mut_ptr(), f, &mut e)
+        };
+        let check = U8_VALIDATE_ENTIRE | 0x20_0000;
+        assert_eq!([slash(b"ab", check), slash(b"a/b", check)], [2, -1]);
+        assert_eq!(slash(b"a/b", U8_VALIDATE_ENTIRE), 3);
         let crc =
             b"123456789".iter().fold(!0u32, |c, b| crc32_table[(c as u8 ^ b) as usize] ^ (c >> 8));
         assert_eq!(!crc, 0xcbf4_3926);

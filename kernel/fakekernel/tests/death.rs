@@ -14,7 +14,8 @@ fn dies(test: &str, text: &str, f: impl FnOnce()) {
     let mut child = std::process::Command::new(exe);
     let out = child.args(["--exact", test, "--nocapture"]).env("DIE", "1").output().expect("runs");
     let err = String::from_utf8_lossy(&out.stderr);
-    assert!(!out.status.success() && err.contains(text), "{:?} {err}", out.status);
+    let right = err.contains(text) && !err.contains("after\n");
+    assert!(!out.status.success() && right, "{:?} {err}", out.status);
 }
 
 fn off() -> Kernel {
@@ -86,4 +87,56 @@ fn memory_that_must_be_there_is_not() {
             kmem_alloc(1 << 60, KM_SLEEP);
         }
     });
+}
+
+fn guarded() -> Kernel {
+    boot(Config { guard: true, ..Config::default() })
+}
+
+#[test]
+fn a_guard_page_stops_a_read_behind_the_end() {
+    dies("a_guard_page_stops_a_read_behind_the_end", "before\n", || {
+        let _k = guarded();
+        // SAFETY: the byte is on the guard page.
+        unsafe {
+            let p = kmem_alloc(4096 + 32, KM_SLEEP).cast::<u8>();
+            p.write_bytes(1, 4096 + 32);
+            eprintln!("before");
+            std::hint::black_box(p.add(4096 + 32).read_volatile());
+            eprintln!("after");
+        }
+    });
+}
+
+#[test]
+fn a_freed_buffer_is_out_of_reach() {
+    dies("a_freed_buffer_is_out_of_reach", "before\n", || {
+        let _k = guarded();
+        // SAFETY: the memory is kept unreadable.
+        unsafe {
+            let p = kmem_zalloc(100, KM_SLEEP);
+            kmem_free(p, 100);
+            eprintln!("before");
+            std::hint::black_box(p.cast::<u8>().read_volatile());
+        }
+    });
+}
+
+#[test]
+fn guarded_memory_is_memory() {
+    let k = guarded();
+    // SAFETY: as the manual says.
+    unsafe {
+        for size in [1, 15, 16, 17, 4095, 4096, 4097, 100_000] {
+            let p = kmem_zalloc(size, KM_SLEEP).cast::<u8>();
+            assert_eq!(p as usize % 16, 0);
+            assert!(std::slice::from_raw_parts(p, size).iter().all(|b| *b == 0));
+            p.write_bytes(9, size);
+            kmem_free(p.cast(), size);
+        }
+        let p = kmem_alloc(8, KM_SLEEP);
+        kmem_free(p, 9);
+    }
+    assert_eq!(take_violations()[0].kind, Kind::BadFree);
+    k.shutdown().expect("nothing else");
 }

@@ -523,7 +523,7 @@ fn interrupted_ioctl() {
 /// Where the code of `toy` lies, as a loader would say it.
 fn say_where_toy_is() {
     let at = leaky_init as *const () as usize;
-    fakekernel::text_ranges::register_text(at..at + 64, "toy");
+    fakekernel::register_text(at..at + 64, "toy");
 }
 
 #[inline(never)]
