@@ -6,5 +6,8 @@
 mod common;
 mod defects;
 mod dynamic;
+mod faults;
+mod hostile;
+mod ioctls;
 mod point;
 mod tcap;
