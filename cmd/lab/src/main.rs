@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! Overlay networks of many hosts on one machine, in one command.
+//! The `lab` program; all of it is in the library, so that the tests can be the same program.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    lab::main()
+}

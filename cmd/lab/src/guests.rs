@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: CDDL-1.0
+//! Guests on the VNICs of a host, and what they and their kernel report.
+
+use crate::host::Host;
+use crate::topology::Guest;
+use anyhow::{Context, Result, bail};
+use fkadm::client::Client;
+use fkadm::proto::{AttachTap, KstatFilter, Ping, TcpSend};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::process::Command;
+
+pub use fkadm::proto::{PingReport, TcpReport};
+
+/// Port of the guests' stream receiver.
+const STREAM_PORT: u16 = 5001;
+
+fn client(host: &Host) -> Result<Client> {
+    Client::open(&devctl::Root::from_env_or(Some(host.root.clone())))
+        .with_context(|| format!("host {}", host.name))
+}
+
+/// Puts a guest inside the host's fakekerneld.
+///
+/// # Errors
+/// fakekerneld refused.
+pub fn attach(host: &Host, g: &Guest) -> Result<()> {
+    client(host)?
+        .guest_attach(&g.vnic, g.address.clone())
+        .with_context(|| format!("host {}, guest {}", host.name, g.vnic))?;
+    Ok(())
+}
+
+/// Gives a guest a TAP device of the VNIC's name in a namespace, with its addresses.
+///
+/// # Errors
+/// fakekerneld refused.
+pub fn attach_tap(host: &Host, g: &Guest, netns: &str) -> Result<()> {
+    client(host)?
+        .guest_attach_tap(AttachTap {
+            link: g.vnic.clone(),
+            tap: Some(g.vnic.clone()),
+            netns: Some(netns.into()),
+            addresses: g.address.clone(),
+        })
+        .with_context(|| format!("host {}, guest {}", host.name, g.vnic))?;
+    Ok(())
+}
+
+/// Pings as fast as answers come.
+///
+/// # Errors
+/// The guest cannot send.
+pub fn ping(host: &Host, vnic: &str, to: IpAddr, count: u32, size: u16) -> Result<PingReport> {
+    let mut ping = Ping::new(vnic, to);
+    ping.count = count;
+    ping.size = size;
+    ping.interval_ms = 0;
+    Ok(client(host)?.guest_ping(ping)?)
+}
+
+/// Moves a stream between guests of two hosts and compares checksums.
+///
+/// # Errors
+/// The stream did not arrive whole.
+pub fn tcp(
+    from: &Host,
+    vnic_from: &str,
+    to: &Host,
+    vnic_to: &str,
+    addr: IpAddr,
+    bytes: u64,
+) -> Result<TcpReport> {
+    client(to)?.guest_tcp_serve(vnic_to, STREAM_PORT)?;
+    let target = SocketAddr::new(addr, STREAM_PORT);
+    Ok(client(from)?.guest_tcp_send(TcpSend::new(vnic_from, target, bytes))?)
+}
+
+/// The overlay driver's counters on a host, summed over its links.
+///
+/// # Errors
+/// fakekerneld does not answer.
+pub fn counters(host: &Host) -> Result<BTreeMap<String, u64>> {
+    let filter = KstatFilter { module: Some("overlay".into()), ..KstatFilter::default() };
+    let mut sum = BTreeMap::new();
+    for ks in client(host)?.kstat(filter)? {
+        for (name, value) in ks.data {
+            if let Some(n) = value.as_u64() {
+                *sum.entry(name).or_insert(0) += n;
+            }
+        }
+    }
+    Ok(sum)
+}
+
+/// The links of a host, as `fkadm links --json` prints them.
+///
+/// # Errors
+/// fakekerneld does not answer.
+pub fn links(host: &Host) -> Result<Vec<serde_json::Value>> {
+    client(host)?.links()?.into_iter().map(|l| Ok(serde_json::to_value(l)?)).collect()
+}
+
+/// Makes a network namespace.
+///
+/// # Errors
+/// ip(8) is missing or refuses.
+pub fn make_netns(name: &str) -> Result<()> {
+    ip(&["netns", "add", name])?;
+    ip(&["-n", name, "link", "set", "lo", "up"])
+}
+
+/// Removes a network namespace.
+///
+/// # Errors
+/// As [`make_netns`].
+pub fn remove_netns(name: &str) -> Result<()> {
+    ip(&["netns", "del", name])
+}
+
+fn ip(args: &[&str]) -> Result<()> {
+    let out = Command::new("ip")
+        .args(args)
+        .output()
+        .context("cannot run ip(8) of iproute2, which --netns needs")?;
+    if !out.status.success() {
+        bail!("ip {}: {}", args.join(" "), String::from_utf8_lossy(&out.stderr).trim());
+    }
+    Ok(())
+}

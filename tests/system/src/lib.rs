@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: CDDL-1.0
+//! What the whole-system tests share: network namespaces, hosts in them, and a way to be skipped honestly.
+//!
+//! ```text
+//!     netns guest          netns host                      netns linux
+//!     ping, TCP  <-TAP->  fakekerneld, varpd  <-- veth -->  Linux vxlan device
+//! ```
+//!
+//! Nothing outlives a test: namespaces and processes are removed on drop, also when the test fails.
+
+use anyhow::{Context, Result, bail};
+use std::io::Write;
+use std::process::{Command, Output};
+
+/// Counts the calling test as skipped and says why. The test returns right after.
+///
+/// Neither cargo's runner nor nextest knows a test that decides for itself, so the reason goes to the file named by
+/// `OVERLAY_SKIPPED_TESTS`, which `cargo xtask test` counts and prints.
+pub fn skip(why: &str) {
+    let test = std::thread::current().name().unwrap_or("?").to_owned();
+    eprintln!("SKIPPED {test}: {why}");
+    if let Some(file) = std::env::var_os("OVERLAY_SKIPPED_TESTS")
+        && let Ok(mut f) = std::fs::OpenOptions::new().create(true).append(true).open(file)
+    {
+        let _ = f.write_all(format!("{test}: {why}\n").as_bytes());
+    }
+}
+
+/// Why tests with network namespaces cannot run here; `None` where they can.
+#[must_use]
+pub fn cannot_use_netns() -> Option<&'static str> {
+    if !rustix::process::geteuid().is_root() {
+        return Some("needs root");
+    }
+    if Command::new("ip").arg("-V").output().is_err() {
+        return Some("needs ip(8) of iproute2");
+    }
+    let probe = format!("ovt-probe-{}", std::process::id());
+    match Netns::create(&probe) {
+        Ok(_) => None,
+        Err(_) => Some("this system gives no network namespaces"),
+    }
+}
+
+/// A network namespace under /run/netns, removed on drop.
+pub struct Netns {
+    name: String,
+}
+
+impl Netns {
+    /// Makes the namespace and brings its loopback interface up.
+    ///
+    /// # Errors
+    /// ip(8) failed; what it printed is in the error.
+    pub fn create(name: &str) -> Result<Netns> {
+        ip(&["netns", "add", name])?;
+        let ns = Netns { name: name.into() };
+        ns.ip(&["link", "set", "lo", "up"])?;
+        Ok(ns)
+    }
+
+    /// The name under /run/netns.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Runs ip(8) in the namespace.
+    ///
+    /// # Errors
+    /// As [`Netns::create`].
+    pub fn ip(&self, args: &[&str]) -> Result<()> {
+        let mut all = vec!["-n", &self.name];
+        all.extend_from_slice(args);
+        ip(&all)
+    }
+
+    /// A command that will run in the namespace.
+    #[must_use]
+    pub fn command(&self, program: &str) -> Command {
+        let mut c = Command::new("ip");
+        c.args(["netns", "exec", &self.name, program]);
+        c
+    }
+
+    /// Runs `f` on a thread inside the namespace: sockets it makes are of that namespace.
+    ///
+    /// # Errors
+    /// The namespace cannot be entered, or `f` fails.
+    pub fn run<T: Send + 'static>(
+        &self,
+        f: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> std::thread::JoinHandle<Result<T>> {
+        let path = format!("/run/netns/{}", self.name);
+        std::thread::spawn(move || {
+            let ns = std::fs::File::open(&path).with_context(|| format!("open {path}"))?;
+            rustix::thread::move_into_link_name_space(
+                std::os::fd::AsFd::as_fd(&ns),
+                Some(rustix::thread::LinkNameSpaceType::Network),
+            )
+            .context("setns")?;
+            f()
+        })
+    }
+}
+
+impl Drop for Netns {
+    fn drop(&mut self) {
+        let _ = ip(&["netns", "del", &self.name]);
+    }
+}
+
+fn ip(args: &[&str]) -> Result<()> {
+    checked(Command::new("ip").args(args)).map(drop)
+}
+
+/// Runs a command to its end.
+///
+/// # Errors
+/// It cannot be started or fails; what it printed is in the error.
+pub fn checked(cmd: &mut Command) -> Result<Output> {
+    let out = cmd.output().with_context(|| format!("{cmd:?}"))?;
+    if !out.status.success() {
+        bail!(
+            "{cmd:?}: {}\n{}{}",
+            out.status,
+            String::from_utf8_lossy(&out.stdout),
+            String::from_utf8_lossy(&out.stderr)
+        );
+    }
+    Ok(out)
+}
+
+/// A host in a namespace: fakekerneld and varpd there, and the tools to manage it. Stopped on drop.
+pub struct NetnsHost {
+    ns: Netns,
+    dir: std::path::PathBuf,
+    daemons: Vec<std::process::Child>,
+}
+
+impl NetnsHost {
+    /// Starts fakekerneld (with the debug kernel's checks) and varpd in `ns`. `exe` is the test's `overlay-tools`.
+    ///
+    /// # Errors
+    /// A daemon did not start; its output is in the error.
+    pub fn start(ns: Netns, exe: &str) -> Result<NetnsHost> {
+        let dir = std::env::temp_dir().join(format!("ovt-{}-{}", std::process::id(), ns.name()));
+        std::fs::create_dir_all(&dir)?;
+        for a in lab::state::APPLETS {
+            std::os::unix::fs::symlink(exe, dir.join(a))?;
+        }
+        let mut host = NetnsHost { ns, dir, daemons: Vec::new() };
+        host.daemon("fakekerneld", &["--checks", "debug"], "dev/overlay")?;
+        let plugins = host.dir.join("plugins");
+        std::fs::create_dir(&plugins)?;
+        for p in lab::state::built_plugins(exe.as_ref())? {
+            std::os::unix::fs::symlink(&p, plugins.join(p.file_name().unwrap_or_default()))?;
+        }
+        let plugins = plugins.to_string_lossy().into_owned();
+        host.daemon("varpd", &["-f", "-i", &plugins], "var/run/varpd/varpd.door")?;
+        Ok(host)
+    }
+
+    fn daemon(&mut self, program: &str, args: &[&str], ready: &str) -> Result<()> {
+        let log_path = self.dir.join(format!("{program}.log"));
+        let log = std::fs::File::create(&log_path)?;
+        let mut cmd = self.command(program);
+        cmd.args(args).stdin(std::process::Stdio::null());
+        cmd.stdout(log.try_clone()?).stderr(log);
+        let mut child = cmd.spawn()?;
+        let ready = self.dir.join("root").join(ready);
+        for _ in 0..1500 {
+            if ready.exists() {
+                self.daemons.push(child);
+                return Ok(());
+            }
+            if let Some(status) = child.try_wait()? {
+                bail!("{program}: {status}\n{}", std::fs::read_to_string(&log_path)?);
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        let _ = child.kill();
+        bail!("{program} is not ready\n{}", std::fs::read_to_string(&log_path)?)
+    }
+
+    /// One of the lab's programs, to be run on this host.
+    #[must_use]
+    pub fn command(&self, program: &str) -> Command {
+        let mut c = self.ns.command(&self.dir.join(program).to_string_lossy());
+        c.env("OVERLAY_ROOT", self.dir.join("root"));
+        c
+    }
+
+    /// Runs one of the lab's programs and returns its output.
+    ///
+    /// # Errors
+    /// It failed.
+    pub fn run(&self, program: &str, args: &[&str]) -> Result<String> {
+        Ok(String::from_utf8(checked(self.command(program).args(args))?.stdout)?)
+    }
+
+    /// The namespace.
+    #[must_use]
+    pub fn ns(&self) -> &Netns {
+        &self.ns
+    }
+
+    /// Stops the daemons and reports how they ended: fakekerneld fails when its checks found a violation.
+    ///
+    /// # Errors
+    /// A daemon did not end well; its log is in the error.
+    pub fn stop(mut self) -> Result<()> {
+        while let Some(mut d) = self.daemons.pop() {
+            let pid = rustix::process::Pid::from_child(&d);
+            rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+            let status = d.wait()?;
+            if !status.success() {
+                let log = if self.daemons.is_empty() { "fakekerneld.log" } else { "varpd.log" };
+                bail!("{log}: {status}\n{}", std::fs::read_to_string(self.dir.join(log))?);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for NetnsHost {
+    fn drop(&mut self) {
+        for d in self.daemons.iter_mut().rev() {
+            let _ = d.kill();
+            let _ = d.wait();
+        }
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
