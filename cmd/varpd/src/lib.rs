@@ -28,7 +28,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::thread::Builder;
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
 
 /// Fatal error (`SMF_EXIT_ERR_FATAL`).
 const FATAL: u8 = 95;
@@ -43,7 +44,8 @@ struct Options {
     /// Directory that stands for / [default: $OVERLAY_ROOT, else $XDG_RUNTIME_DIR/illumos-overlay]
     #[arg(short = 'R', value_name = "ROOT")]
     root: Option<PathBuf>,
-    /// Directory with plugins, libvarpd_*.so; may be given several times [default: varpd's own]
+    /// Directory whose files *.so are plugins, or those in its directory 64; may be given several times
+    /// [default: libvarpd_*.so beside varpd]
     #[arg(short = 'i', value_name = "DIR")]
     include: Vec<PathBuf>,
     /// Where the door is created [default: ROOT/var/run/varpd/varpd.door]
@@ -103,10 +105,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn run(options: Options) -> Result<(), Fatal> {
     let root = Root::from_env_or(options.root);
     let log = logger();
-    let varpd = Varpd::new(&root, log.clone()).map_err(|e| match e {
-        Error::Device(e) if e.errno == Errno::EEXIST => Fatal::Second(root.path("/dev/overlay")),
-        e => e.into(),
-    })?;
+    let varpd = open(&root, &log)?;
     let door = options.door.unwrap_or_else(|| root.path(VARPD_DOOR));
     let run_dir = root.path("/var/run/varpd");
     std::fs::DirBuilder::new()
@@ -114,31 +113,56 @@ fn run(options: Options) -> Result<(), Fatal> {
         .mode(0o700)
         .create(&run_dir)
         .map_err(io(format!("cannot create {}", run_dir.display())))?;
-    let include = if options.include.is_empty() { vec![own_plugins()?] } else { options.include };
-    for dir in &include {
+    for dir in &options.include {
         varpd.load_plugins(dir)?;
+    }
+    if options.include.is_empty() {
+        load_own_plugins(&varpd)?;
     }
 
     let (send, ends) = channel();
     wait_for_signals(send.clone())?;
-    start_lookups(&varpd, &send)?;
-    let server = varpd.serve(&door)?;
-    slog::info!(log, "varpd started";
-        "root" => root.to_string(),
-        "door" => door.display().to_string(),
-        "plugins" => varpd.plugins().join(","),
-        "foreground" => options.foreground);
+    let mut lookups = Vec::new();
+    let result = start_lookups(&varpd, &send, &mut lookups)
+        .and_then(|()| varpd.serve(&door).map_err(Fatal::from))
+        .and_then(|server| {
+            slog::info!(log, "varpd started";
+                "root" => root.to_string(),
+                "door" => door.display().to_string(),
+                "plugins" => varpd.plugins().join(","),
+                "foreground" => options.foreground);
+            // A sender is alive here, so there is an end to receive.
+            let end = ends.recv().unwrap_or(End::Kernel(Errno::EIO));
+            drop(server);
+            match end {
+                End::Signal(signal) => {
+                    slog::info!(log, "varpd stops"; "signal" => signal);
+                    Ok(())
+                }
+                End::Kernel(e) => Err(Fatal::Kernel(e)),
+            }
+        });
+    // With its last user the device is closed, so that the next varpd can have it when this one is gone.
+    varpd.quiesce();
+    for thread in lookups {
+        let _ = thread.join();
+    }
+    result
+}
 
-    // The senders are alive: the signal thread never ends.
-    let end = ends.recv().unwrap_or(End::Kernel(Errno::EIO));
-    drop(server);
-    match end {
-        End::Signal(signal) => {
-            slog::info!(log, "varpd stops"; "signal" => signal);
-            varpd.quiesce();
-            Ok(())
+/// Opens the device. The kernel has that of a killed varpd open until its last LOOKUP is over, a second at most.
+fn open(root: &Root, log: &Logger) -> Result<Arc<Varpd>, Fatal> {
+    let patience = Instant::now() + Duration::from_secs(2);
+    loop {
+        match Varpd::new(root, log.clone()) {
+            Err(Error::Device(e)) if e.errno == Errno::EEXIST => {
+                if Instant::now() > patience {
+                    return Err(Fatal::Second(root.path("/dev/overlay")));
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            result => return Ok(result?),
         }
-        End::Kernel(e) => Err(Fatal::Kernel(e)),
     }
 }
 
@@ -148,13 +172,34 @@ fn logger() -> Logger {
     Logger::root(Mutex::new(json).fuse(), o!())
 }
 
-/// Where plugins are if no option says so.
-fn own_plugins() -> Result<PathBuf, Fatal> {
+/// Loads the plugins that belong to this varpd: of its directory on illumos, elsewhere those beside the
+/// executable, or in `deps` beside it, where cargo leaves them.
+fn load_own_plugins(varpd: &Varpd) -> Result<(), Fatal> {
     if cfg!(target_os = "illumos") {
-        return Ok(PathBuf::from("/usr/lib/varpd"));
+        return Ok(varpd.load_plugins(Path::new("/usr/lib/varpd"))?);
     }
     let exe = std::env::current_exe().map_err(io("cannot find the directory of varpd"))?;
-    Ok(exe.parent().unwrap_or(Path::new("/")).to_owned())
+    let beside = exe.parent().unwrap_or(Path::new("/"));
+    let mut dirs = [beside.to_owned(), beside.join("deps")].into_iter().map(|d| plugins_in(&d));
+    // Other shared objects of a build lie there too, so the name counts.
+    let files = dirs.find(|files| !files.is_empty()).unwrap_or_default();
+    files.iter().for_each(|file| varpd.load_plugin(file));
+    Ok(())
+}
+
+/// The files `libvarpd_*.so` of a directory, in order.
+fn plugins_in(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut files: Vec<_> = entries
+        .filter(|e| {
+            let name = e.file_name();
+            let name = name.to_string_lossy();
+            name.starts_with("libvarpd_") && name.ends_with(".so")
+        })
+        .map(|e| e.path())
+        .collect();
+    files.sort();
+    files
 }
 
 fn wait_for_signals(ends: Sender<End>) -> Result<(), Fatal> {
@@ -170,7 +215,11 @@ fn wait_for_signals(ends: Sender<End>) -> Result<(), Fatal> {
     thread.map(drop).map_err(io("cannot start a thread"))
 }
 
-fn start_lookups(varpd: &Arc<Varpd>, ends: &Sender<End>) -> Result<(), Fatal> {
+fn start_lookups(
+    varpd: &Arc<Varpd>,
+    ends: &Sender<End>,
+    threads: &mut Vec<JoinHandle<()>>,
+) -> Result<(), Fatal> {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     for n in 0..2 * cpus + 1 {
         let (varpd, ends) = (Arc::clone(varpd), ends.clone());
@@ -180,7 +229,7 @@ fn start_lookups(varpd: &Arc<Varpd>, ends: &Sender<End>) -> Result<(), Fatal> {
             }
         };
         let thread = Builder::new().name(format!("lookup-{n}")).spawn(run);
-        thread.map_err(io("cannot start a thread"))?;
+        threads.push(thread.map_err(io("cannot start a thread"))?);
     }
     Ok(())
 }

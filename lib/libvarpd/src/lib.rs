@@ -158,6 +158,11 @@ impl Varpd {
         plugin::load_dir(self, dir)
     }
 
+    /// Loads one plugin; what is wrong with it is logged.
+    pub fn load_plugin(&self, file: &Path) {
+        plugin::load(self, file);
+    }
+
     /// Names of the loaded plugins, in order.
     pub fn plugins(&self) -> Vec<String> {
         lock(&self.plugins).keys().cloned().collect()

@@ -153,7 +153,8 @@ fn is_plugin(name: &OsStr) -> bool {
     name.as_bytes().ends_with(b".so") && name.len() > ".so".len()
 }
 
-fn load(varpd: &Varpd, file: &Path) {
+/// Loads one shared object.
+pub(crate) fn load(varpd: &Varpd, file: &Path) {
     let log = varpd.log.new(slog::o!("plugin" => file.display().to_string()));
     let _one_at_a_time = lock(&LOADING);
     LOAD.set(Some(Load { varpd, outcome: Vec::new() }));

@@ -108,6 +108,11 @@ unsafe impl Send for Provider {}
 unsafe impl Sync for Provider {}
 
 impl Provider {
+    /// The provider behind a C handle, which libvarpd knows or will say it does not.
+    pub fn from_raw(handle: *mut varpd_provider_handle_t) -> Provider {
+        Provider(handle)
+    }
+
     /// Virtual network of the link.
     pub fn vnetid(self) -> VnetId {
         // SAFETY: the handle is libvarpd's own.
@@ -222,6 +227,14 @@ impl Prop<'_> {
 pub struct NvList<'a>(*mut nvlist_t, PhantomData<&'a mut ()>);
 
 impl NvList<'_> {
+    /// The list behind a C pointer.
+    ///
+    /// # Safety
+    /// A list of this process' libnvpair that lives as long as the result and is used by nobody else meanwhile.
+    pub unsafe fn from_raw(list: *mut nvlist_t) -> Self {
+        NvList(list, PhantomData)
+    }
+
     /// Adds a number of 16 bits.
     pub fn add_u16(&mut self, name: &CStr, value: u16) -> Result<(), Errno> {
         // SAFETY: the list is valid during the call that lent it.

@@ -112,7 +112,7 @@ unsafe extern "C" fn create<P: Plugin>(
     dest: c_uint,
 ) -> c_int {
     code(|| {
-        let object = P::create(Provider(provider), dest);
+        let object = P::create(Provider::from_raw(provider), dest);
         // SAFETY: libvarpd's out pointer.
         unsafe { made(object, out) }
     })
@@ -218,8 +218,8 @@ unsafe extern "C" fn setprop<P: Plugin>(
 }
 
 unsafe extern "C" fn save<P: Plugin>(private: *mut c_void, list: *mut nvlist_t) -> c_int {
-    // SAFETY: libvarpd hands back what `create` made.
-    code(|| unsafe { object::<P>(private) }.save(&mut NvList(list, PhantomData)))
+    // SAFETY: libvarpd hands back what `create` made, and a list for this call.
+    code(|| unsafe { object::<P>(private).save(&mut NvList::from_raw(list)) })
 }
 
 unsafe extern "C" fn restore<P: Plugin>(
@@ -229,7 +229,9 @@ unsafe extern "C" fn restore<P: Plugin>(
     out: *mut *mut c_void,
 ) -> c_int {
     code(|| {
-        let object = P::restore(&NvList(list, PhantomData), Provider(provider), dest);
+        // SAFETY: libvarpd's list, for this call.
+        let list = unsafe { NvList::from_raw(list) };
+        let object = P::restore(&list, Provider::from_raw(provider), dest);
         // SAFETY: libvarpd's out pointer.
         unsafe { made(object, out) }
     })

@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: CDDL-1.0
+//! The program as it is started, used and stopped, over a kernel of one device.
+#[path = "../../../lib/libvarpd/tests/common/mod.rs"]
+mod common;
+
+use common::*;
+use devctl::server::Server;
+use libvarpd_client::Client;
+use overlay_abi::errno::Errno;
+use overlay_abi::ids::{LinkId, UnderlayAddr, VarpdId};
+use rustix::process::{Pid, Signal, kill_process};
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+fn varpd(root: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_varpd"));
+    command.arg("-R").arg(root).stdin(Stdio::null()).stderr(Stdio::piped());
+    command
+}
+
+/// A varpd that has said it started. It is killed if the test ends without stopping it.
+struct Running {
+    child: Child,
+    log: Vec<serde_json::Value>,
+}
+
+impl Running {
+    fn start(command: &mut Command) -> Running {
+        let mut running = Running { child: command.spawn().expect("varpd runs"), log: Vec::new() };
+        let mut lines = BufReader::new(running.child.stderr.as_mut().unwrap()).lines();
+        loop {
+            let line = lines.next().expect("it starts").unwrap();
+            let record: serde_json::Value =
+                serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line}"));
+            let started = record["msg"] == "varpd started";
+            running.log.push(record);
+            if started {
+                return running;
+            }
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Its exit status, which must come soon.
+    fn status(&mut self) -> i32 {
+        let end = Instant::now() + Duration::from_secs(5);
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code().unwrap_or(-1);
+            }
+            assert!(Instant::now() < end, "varpd does not end");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn said(&self, what: &str) -> bool {
+        self.log.iter().any(|r| r["msg"].as_str().unwrap_or_default().contains(what))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn machine() -> (TempDir, FakeOverlay, Server) {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, kernel, server) = boot(dir.path());
+    (dir, kernel, server)
+}
+
+fn door(dir: &Path) -> PathBuf {
+    dir.join("var/run/varpd/varpd.door")
+}
+
+fn refused(output: &Output, code: i32, text: &str) {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{stderr}");
+    assert!(stderr.contains(text), "{stderr}");
+}
+
+/// Makes an active instance of the direct plugin.
+fn direct(client: &Client, kernel: &FakeOverlay, link: u32) -> VarpdId {
+    kernel.add_link(link, VXLAN);
+    let id = client.instance_create(LinkId(link), "direct").unwrap();
+    let addr = UnderlayAddr::new("192.0.2.1".parse().unwrap(), 4789);
+    let mut prop = client.prop_handle(id);
+    prop.info_fill_by_name("direct/dest_ip").unwrap();
+    prop.set(&addr.ip).unwrap();
+    prop.info_fill_by_name("direct/dest_port").unwrap();
+    prop.set(&u64::from(addr.port).to_ne_bytes()).unwrap();
+    client.instance_activate(id).unwrap();
+    id
+}
+
+#[test]
+fn it_finds_its_plugin_and_serves_its_door() {
+    let (dir, kernel, _server) = machine();
+    let mut v = Running::start(&mut varpd(dir.path()));
+    assert!(v.said("loaded direct"), "{:?}", v.log);
+    for field in ["name", "hostname", "pid", "level", "time", "v"] {
+        assert!(v.log.iter().all(|r| !r[field].is_null()), "{field}: bunyan wants it");
+    }
+    let run = std::fs::metadata(dir.path().join("var/run/varpd")).unwrap();
+    assert_eq!(run.permissions().mode() & 0o777, 0o700);
+    let client = Client::open_path(&door(dir.path())).unwrap();
+    let id = direct(&client, &kernel, 3);
+    assert_eq!(client.instance_lookup(LinkId(3)), Ok(id));
+    v.signal(Signal::TERM);
+    assert_eq!(v.status(), 0);
+    assert!(!door(dir.path()).exists(), "the door is gone");
+    assert_eq!(client.instance_lookup(LinkId(3)), Err(Errno::EBADF));
+    assert!(kernel.state().links[&3].associated.is_some(), "the link goes on working");
+}
+
+#[test]
+fn each_of_four_signals_stops_it() {
+    let (dir, _kernel, _server) = machine();
+    for signal in [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM] {
+        let mut v = Running::start(&mut varpd(dir.path()));
+        v.signal(signal);
+        assert_eq!(v.status(), 0, "{signal:?}");
+    }
+}
+
+#[test]
+fn a_second_one_is_refused() {
+    let (dir, _kernel, _server) = machine();
+    let mut v = Running::start(&mut varpd(dir.path()));
+    refused(&varpd(dir.path()).output().unwrap(), 95, "another varpd has");
+    Client::open_path(&door(dir.path())).expect("the first one is not disturbed");
+    // One that was killed leaves its door's file, which the next one takes over.
+    v.child.kill().unwrap();
+    v.status();
+    assert!(door(dir.path()).exists());
+    let _next = Running::start(&mut varpd(dir.path()));
+    Client::open_path(&door(dir.path())).unwrap();
+}
+
+#[test]
+fn without_a_kernel_it_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    refused(&varpd(dir.path()).output().unwrap(), 95, "/dev/overlay");
+}
+
+#[test]
+fn when_the_kernel_dies_it_ends_with_95() {
+    let (dir, _kernel, server) = machine();
+    let mut v = Running::start(&mut varpd(dir.path()));
+    drop(server);
+    assert_eq!(v.status(), 95);
+    let rest = BufReader::new(v.child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let rest: Vec<String> = rest.collect();
+    assert!(rest.len() < 40, "it does not go on about it: {} lines", rest.len());
+    assert!(rest.iter().any(|l| l.contains("does not answer lookups")), "{rest:?}");
+    assert!(!door(dir.path()).exists());
+}
+
+#[test]
+fn options() {
+    let (dir, _kernel, _server) = machine();
+    refused(&varpd(dir.path()).arg("-x").output().unwrap(), 1, "-x");
+    refused(&varpd(dir.path()).arg("operand").output().unwrap(), 1, "operand");
+    refused(&varpd(dir.path()).arg("-i").output().unwrap(), 1, "-i");
+    let help = varpd(dir.path()).arg("--help").output().unwrap();
+    assert_eq!(help.status.code(), Some(0));
+    let none = dir.path().join("none");
+    refused(&varpd(dir.path()).arg("-i").arg(&none).output().unwrap(), 95, "none");
+    let bad_door = none.join("door");
+    refused(&varpd(dir.path()).arg("-d").arg(bad_door).output().unwrap(), 95, "none/door");
+    let door = dir.path().join("other.door");
+    let _v = Running::start(varpd(dir.path()).arg("-d").arg(&door).arg("--foreground"));
+    Client::open_path(&door).unwrap();
+}
+
+/// The executable exports what plugins in both languages bind to, and lives with those that are broken.
+#[test]
+fn plugins_of_both_languages_load_and_bad_ones_do_no_harm() {
+    let (dir, kernel, _server) = machine();
+    let plugins = dir.path().join("plugins");
+    std::fs::create_dir(&plugins).unwrap();
+    write(&plugins.join("a-text.so"), b"not a shared object");
+    compile(&plugins.join("b-unknown.so"), &["UNKNOWN"]);
+    compile(&plugins.join("c-bad.so"), &["NO_OPS"]);
+    compile(&plugins.join("d-good.so"), &[]);
+    let direct = beside_test("libvarpd_direct.so");
+    std::os::unix::fs::symlink(direct, plugins.join("libvarpd_direct.so")).unwrap();
+    let v = Running::start(varpd(dir.path()).arg("-i").arg(&plugins));
+    assert!(v.said("loaded test") && v.said("loaded direct"), "{:?}", v.log);
+    assert_eq!(v.log.last().unwrap()["plugins"], "direct,test");
+    assert!(v.said("registration refused") && v.said("dlopen failed"));
+    let client = Client::open_path(&door(dir.path())).unwrap();
+    kernel.add_link(1, VXLAN);
+    let id = client.instance_create(LinkId(1), "test").unwrap();
+    client.instance_activate(id).unwrap();
+    assert!(kernel.answer(kernel.ask(1, id.0, [2, 0, 0, 0, 0, 1])).is_some());
+}
+
+/// Lookups that a killed varpd had are answered by the next one: here with a drop, for its instances went with it.
+#[test]
+fn outstanding_lookups_outlive_a_killed_varpd() {
+    let (dir, kernel, _server) = machine();
+    let plugins = dir.path().join("plugins");
+    std::fs::create_dir(&plugins).unwrap();
+    compile(&plugins.join("slow.so"), &["LATER=60000000"]);
+    let mut v = Running::start(varpd(dir.path()).arg("-i").arg(&plugins));
+    let client = Client::open_path(&door(dir.path())).unwrap();
+    kernel.add_link(1, VXLAN);
+    let id = client.instance_create(LinkId(1), "test").unwrap();
+    client.instance_activate(id).unwrap();
+    let requests: Vec<u64> = (0..5).map(|n| kernel.ask(1, id.0, [2, 0, 0, 0, 0, n])).collect();
+    kernel.wait("the plugin has them", |s| s.outstanding.len() == 5);
+    v.child.kill().unwrap();
+    v.status();
+    kernel.wait("they are back", |s| s.queue.len() == 5);
+    let _next = Running::start(varpd(dir.path()).arg("-i").arg(&plugins));
+    for request in requests {
+        assert!(kernel.answer(request).is_none());
+    }
+}
+
+/// A plugin that gives up takes varpd with it, with a message.
+#[test]
+fn a_plugin_that_panics_says_why() {
+    let (dir, kernel, _server) = machine();
+    let plugins = dir.path().join("plugins");
+    std::fs::create_dir(&plugins).unwrap();
+    compile(&plugins.join("panic.so"), &["PANIC"]);
+    let mut v = Running::start(varpd(dir.path()).arg("-i").arg(&plugins));
+    let client = Client::open_path(&door(dir.path())).unwrap();
+    kernel.add_link(1, VXLAN);
+    let id = client.instance_create(LinkId(1), "test").unwrap();
+    assert_eq!(client.instance_activate(id), Err(Errno::EBADF));
+    assert_eq!(v.status(), -1, "SIGABRT");
+    let log: Vec<String> =
+        BufReader::new(v.child.stderr.take().unwrap()).lines().map_while(Result::ok).collect();
+    assert!(log.iter().any(|l| l.contains("link 4711 of test: 17")), "{log:?}");
+}

@@ -1,0 +1,422 @@
+// SPDX-License-Identifier: CDDL-1.0
+//! A kernel that is only /dev/overlay, with the rules of spec/varpd.md 9.3, and a varpd over it.
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use devctl::server::{Handle, Kernel, Server, UserMem};
+use devctl::{Model, OpenFlags, PeerCred, Root};
+use libvarpd::Varpd;
+use libvarpd_client::Client;
+use overlay_abi::errno::Errno;
+use overlay_abi::ids::{LinkId, VarpdId};
+use overlay_abi::target::*;
+use slog::Logger;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
+
+/// What the kernel knows of a link.
+#[derive(Default)]
+pub struct Link {
+    pub needs: u32,
+    pub vnetid: u64,
+    pub associated: Option<overlay_targ_associate_t>,
+    pub degraded: Option<String>,
+    pub cache: BTreeMap<[u8; 6], overlay_targ_cache_entry_t>,
+}
+
+#[derive(Default)]
+pub struct State {
+    pub links: HashMap<u32, Link>,
+    pub queue: VecDeque<overlay_targ_lookup_t>,
+    /// Requests that varpd has and did not answer, in the order they were taken.
+    pub outstanding: Vec<overlay_targ_lookup_t>,
+    /// Answers: the point, or a drop.
+    pub answers: Vec<(u64, Option<overlay_target_point_t>)>,
+    pub injected: Vec<(u64, Vec<u8>)>,
+    pub fail_associate: Option<Errno>,
+    opened: bool,
+    last_request: u64,
+}
+
+#[derive(Clone, Default)]
+pub struct FakeOverlay(pub Arc<(Mutex<State>, Condvar)>);
+
+impl FakeOverlay {
+    pub fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn add_link(&self, link: u32, needs: u32) {
+        let link_state = Link { needs, vnetid: 100 + u64::from(link), ..Link::default() };
+        self.state().links.insert(link, link_state);
+    }
+
+    /// A frame of instance `id` for `dst` waits; returns the request.
+    pub fn ask(&self, link: u32, id: u64, dst: [u8; 6]) -> u64 {
+        let mut state = self.state();
+        state.last_request += 1;
+        let mut request = overlay_targ_lookup_t::new_zeroed();
+        request.otl_dlid = link.into();
+        request.otl_reqid = state.last_request;
+        request.otl_varpdid = id;
+        request.otl_hdrsize = 14;
+        request.otl_pktsize = 46;
+        request.otl_dstaddr = dst;
+        state.queue.push_back(request);
+        self.0.1.notify_all();
+        request.otl_reqid
+    }
+
+    /// Waits until a condition on the state holds.
+    pub fn wait(&self, what: &str, mut holds: impl FnMut(&State) -> bool) {
+        let end = Instant::now() + Duration::from_secs(5);
+        let mut state = self.state();
+        while !holds(&state) {
+            let left = end.checked_duration_since(Instant::now());
+            let left = left.unwrap_or_else(|| panic!("timed out: {what}"));
+            state = self.0.1.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Waits for the answer to a request.
+    pub fn answer(&self, request: u64) -> Option<overlay_target_point_t> {
+        let mut answer = None;
+        self.wait("an answer", |state| {
+            answer = state.answers.iter().find(|(id, _)| *id == request).map(|(_, a)| *a);
+            answer.is_some()
+        });
+        answer.unwrap()
+    }
+}
+
+impl Kernel for FakeOverlay {
+    fn open(&self, _: &str, _: OpenFlags, _: &PeerCred) -> Result<Box<dyn Handle>, Errno> {
+        let mut state = self.state();
+        if std::mem::replace(&mut state.opened, true) {
+            return Err(Errno::EEXIST);
+        }
+        Ok(Box::new(Open(self.clone())))
+    }
+}
+
+struct Open(FakeOverlay);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.opened = false;
+        let back = std::mem::take(&mut state.outstanding);
+        state.queue.extend(back);
+        self.0.0.1.notify_all();
+    }
+}
+
+fn copyin<T: FromBytes + IntoBytes>(mem: &dyn UserMem, at: u64) -> Result<T, Errno> {
+    let mut arg = T::new_zeroed();
+    mem.copyin(at, arg.as_mut_bytes()).map_err(|_| Errno::EFAULT)?;
+    Ok(arg)
+}
+
+fn copyout<T: IntoBytes + zerocopy::Immutable + ?Sized>(
+    mem: &dyn UserMem,
+    at: u64,
+    arg: &T,
+) -> Result<(), Errno> {
+    mem.copyout(at, arg.as_bytes()).map_err(|_| Errno::EFAULT)
+}
+
+impl Handle for Open {
+    fn ioctl(&self, cmd: u32, arg: u64, _: Model, mem: &dyn UserMem) -> Result<i32, Errno> {
+        let mut state = self.0.state();
+        let link = |state: &mut State, id: u32| {
+            // Only the key is returned so that the state stays free.
+            state.links.contains_key(&id).then_some(id).ok_or(Errno::ENOENT)
+        };
+        match cmd {
+            OVERLAY_TARG_INFO => {
+                let mut a: overlay_targ_info_t = copyin(mem, arg)?;
+                let l = state.links.get(&a.oti_linkid).ok_or(Errno::ENOENT)?;
+                (a.oti_needs, a.oti_vnetid) = (l.needs, l.vnetid);
+                copyout(mem, arg, &a)?;
+            }
+            OVERLAY_TARG_ASSOCIATE => {
+                let a: overlay_targ_associate_t = copyin(mem, arg)?;
+                if let Some(e) = state.fail_associate {
+                    return Err(e);
+                }
+                let l = state.links.get_mut(&a.ota_linkid).ok_or(Errno::ENOENT)?;
+                if l.associated.is_some() {
+                    return Err(Errno::EEXIST);
+                }
+                l.associated = Some(a);
+            }
+            OVERLAY_TARG_DISASSOCIATE => {
+                let a: overlay_targ_id_t = copyin(mem, arg)?;
+                state.links.get_mut(&a.otid_linkid).ok_or(Errno::ENOENT)?.associated = None;
+            }
+            OVERLAY_TARG_DEGRADE => {
+                let a: overlay_targ_degrade_t = copyin(mem, arg)?;
+                let text = overlay_abi::c_name(&a.otd_buf).ok_or(Errno::EINVAL)?.to_owned();
+                state.links.get_mut(&a.otd_linkid).ok_or(Errno::ENOENT)?.degraded = Some(text);
+            }
+            OVERLAY_TARG_RESTORE => {
+                let a: overlay_targ_id_t = copyin(mem, arg)?;
+                state.links.get_mut(&a.otid_linkid).ok_or(Errno::ENOENT)?.degraded = None;
+            }
+            OVERLAY_TARG_LOOKUP => {
+                let end = Instant::now() + Duration::from_millis(200);
+                loop {
+                    if let Some(request) = state.queue.pop_front() {
+                        state.outstanding.push(request);
+                        drop(state);
+                        copyout(mem, arg, &request)?;
+                        return Ok(0);
+                    }
+                    let Some(left) = end.checked_duration_since(Instant::now()) else {
+                        return Err(Errno::ETIME);
+                    };
+                    state = self
+                        .0
+                        .0
+                        .1
+                        .wait_timeout(state, left)
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0;
+                }
+            }
+            OVERLAY_TARG_RESPOND | OVERLAY_TARG_DROP => {
+                let a: overlay_targ_resp_t = copyin(mem, arg)?;
+                let at = state.outstanding.iter().position(|r| r.otl_reqid == a.otr_reqid);
+                let at = at.ok_or(Errno::EINVAL)?;
+                let point = (cmd == OVERLAY_TARG_RESPOND).then_some(a.otr_answer);
+                // The driver refuses answers that lead nowhere, and goes on waiting.
+                if point.is_some_and(|p| p.otp_ip == [0; 16] || p.otp_port == 0) {
+                    return Err(Errno::EINVAL);
+                }
+                state.outstanding.remove(at);
+                state.answers.push((a.otr_reqid, point));
+            }
+            OVERLAY_TARG_INJECT => {
+                let a: overlay_targ_pkt_t = copyin(mem, arg)?;
+                let mut frame = vec![0; a.otp_size as usize];
+                mem.copyin(a.otp_buf, &mut frame).map_err(|_| Errno::EFAULT)?;
+                state.injected.push((a.otp_linkid, frame));
+            }
+            OVERLAY_TARG_CACHE_GET => {
+                let mut a: overlay_targ_cache_t = copyin(mem, arg)?;
+                let l = state.links.get(&a.otc_linkid).ok_or(Errno::ENOENT)?;
+                a.otc_entry = *l.cache.get(&a.otc_entry.otce_mac).ok_or(Errno::ENOENT)?;
+                copyout(mem, arg, &a)?;
+            }
+            OVERLAY_TARG_CACHE_SET => {
+                let a: overlay_targ_cache_t = copyin(mem, arg)?;
+                let l = state.links.get_mut(&a.otc_linkid).ok_or(Errno::ENOENT)?;
+                if a.otc_entry.otce_flags & !OVERLAY_TARGET_CACHE_DROP != 0 {
+                    return Err(Errno::EINVAL);
+                }
+                l.cache.insert(a.otc_entry.otce_mac, a.otc_entry);
+            }
+            OVERLAY_TARG_CACHE_REMOVE => {
+                let a: overlay_targ_cache_t = copyin(mem, arg)?;
+                let l = state.links.get_mut(&a.otc_linkid).ok_or(Errno::ENOENT)?;
+                l.cache.remove(&a.otc_entry.otce_mac).ok_or(Errno::ENOENT)?;
+            }
+            OVERLAY_TARG_CACHE_FLUSH => {
+                let a: overlay_targ_cache_t = copyin(mem, arg)?;
+                state.links.get_mut(&a.otc_linkid).ok_or(Errno::ENOENT)?.cache.clear();
+            }
+            OVERLAY_TARG_CACHE_ITER => {
+                let mut a: overlay_targ_cache_iter_t = copyin(mem, arg)?;
+                if a.otci_count == 0 {
+                    return Err(Errno::EINVAL);
+                }
+                let id = link(&mut state, a.otci_linkid)?;
+                let all = state.links[&id].cache.values();
+                let some: Vec<_> =
+                    all.skip(a.otci_marker as usize).take(a.otci_count.into()).copied().collect();
+                a.otci_marker += some.len() as u64;
+                a.otci_count = some.len() as u16;
+                copyout(mem, arg, &a)?;
+                copyout(mem, arg + 24, some.as_slice())?;
+            }
+            _ => return Err(Errno::ENOTTY),
+        }
+        self.0.0.1.notify_all();
+        Ok(0)
+    }
+}
+
+/// Collects log lines.
+#[derive(Clone, Default)]
+pub struct Log(Arc<Mutex<Vec<String>>>);
+
+impl Log {
+    pub fn text(&self) -> String {
+        self.0.lock().unwrap().join("\n")
+    }
+}
+
+impl slog::Drain for Log {
+    type Ok = ();
+    type Err = slog::Never;
+
+    fn log(&self, r: &slog::Record, values: &slog::OwnedKVList) -> Result<(), slog::Never> {
+        struct Text(String);
+        impl slog::Serializer for Text {
+            fn emit_arguments(&mut self, k: slog::Key, v: &std::fmt::Arguments) -> slog::Result {
+                self.0.push_str(&format!(" {k}={v}"));
+                Ok(())
+            }
+        }
+        let mut text = Text(format!("{} {}", r.level(), r.msg()));
+        let _ = slog::KV::serialize(&r.kv(), r, &mut text);
+        let _ = slog::KV::serialize(values, r, &mut text);
+        self.0.lock().unwrap().push(text.0);
+        Ok(())
+    }
+}
+
+/// A host: a kernel, a varpd over it with lookup threads and a door.
+pub struct Host {
+    pub client: Client,
+    pub door: Option<door::Server>,
+    pub varpd: Arc<Varpd>,
+    pub kernel: FakeOverlay,
+    pub server: Option<Server>,
+    pub log: Log,
+    pub root: Root,
+    pub dir: TempDir,
+}
+
+/// A kernel under a root directory.
+pub fn boot(dir: &Path) -> (Root, FakeOverlay, Server) {
+    let root = Root::from_env_or(Some(dir.to_owned()));
+    std::fs::create_dir_all(dir.join("dev")).unwrap();
+    let kernel = FakeOverlay::default();
+    let server =
+        Server::start(&root, &[("/dev/overlay", 0o600)], Arc::new(kernel.clone())).unwrap();
+    (root, kernel, server)
+}
+
+/// Destinations of vxlan.
+pub const VXLAN: u32 = OVERLAY_PLUGIN_D_IP | OVERLAY_PLUGIN_D_PORT;
+
+impl Host {
+    pub fn new() -> Host {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, kernel, server) = boot(dir.path());
+        let log = Log::default();
+        let varpd =
+            Varpd::new(&root, Logger::root(log.clone(), slog::o!())).expect("opens the device");
+        for _ in 0..3 {
+            let varpd = Arc::clone(&varpd);
+            std::thread::spawn(move || varpd.run_lookups());
+        }
+        let path = dir.path().join("varpd.door");
+        let door = Some(varpd.serve(&path).unwrap());
+        let client = Client::open_path(&path).unwrap();
+        Host { client, door, varpd, kernel, server: Some(server), log, root, dir }
+    }
+
+    /// A host with the plugins that `plugin.c` makes of these definitions, each in a file of its own.
+    pub fn with_c_plugins(plugins: &[&[&str]]) -> Host {
+        let host = Host::new();
+        let dir = host.dir.path();
+        std::thread::scope(|s| {
+            for (n, defines) in plugins.iter().enumerate() {
+                s.spawn(move || compile(&dir.join(format!("p{n}.so")), defines));
+            }
+        });
+        host.varpd.load_plugins(host.dir.path()).unwrap();
+        host
+    }
+
+    /// A host with the direct plugin.
+    pub fn with_direct() -> Host {
+        let host = Host::new();
+        let so = beside_test("libvarpd_direct.so");
+        std::os::unix::fs::symlink(so, host.dir.path().join("libvarpd_direct.so")).unwrap();
+        host.varpd.load_plugins(host.dir.path()).unwrap();
+        host
+    }
+
+    /// An instance of a plugin for a new link.
+    pub fn instance(&self, link: u32, plugin: &str) -> VarpdId {
+        self.kernel.add_link(link, VXLAN);
+        self.client.instance_create(LinkId(link), plugin).unwrap()
+    }
+
+    /// How often the n-th C plugin's functions were called.
+    pub fn calls(&self, n: usize) -> Calls {
+        let path = self.dir.path().join(format!("p{n}.so"));
+        // SAFETY: loaded already; this finds it.
+        let library = unsafe { libloading::Library::new(path) }.unwrap();
+        // SAFETY: plugin.c defines it as a structure of these members.
+        let calls = unsafe { library.get::<*const Calls>(b"calls\0") }.unwrap();
+        // SAFETY: as above; it stays loaded. Each member is a word.
+        unsafe { calls.read_volatile() }
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.varpd.quiesce();
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Calls {
+    pub create: i32,
+    pub start: i32,
+    pub stop: i32,
+    pub destroy: i32,
+    /// Lookups, default and properties.
+    pub running: i32,
+    /// Calls at a time when there should have been none.
+    pub wrong: i32,
+    pub register: i32,
+}
+
+/// A file that cargo put where the test is, or one level up.
+pub fn beside_test(name: &str) -> PathBuf {
+    let exe = std::env::current_exe().unwrap();
+    let dirs = exe.ancestors().skip(1).take(2);
+    let found = dirs.map(|d| d.join(name)).find(|p| p.exists());
+    found.unwrap_or_else(|| panic!("{name} is not beside {}", exe.display()))
+}
+
+/// Makes a plugin of tests/plugins/plugin.c.
+pub fn compile(out: &Path, defines: &[&str]) {
+    // This file is part of tests of other crates too.
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
+    let done = Command::new("cc")
+        .args([
+            "-shared",
+            "-fPIC",
+            "-std=gnu99",
+            "-Wall",
+            "-Wno-unused-function",
+            "-Werror",
+            "-pthread",
+            "-o",
+        ])
+        .arg(out)
+        .args(defines.iter().map(|d| format!("-D{d}")))
+        .arg("-I")
+        .arg(top.join("usr/include"))
+        .arg(top.join("lib/libvarpd/tests/plugins/plugin.c"))
+        .output()
+        .expect("cc runs");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}
+
+/// A file that is no shared object.
+pub fn write(path: &Path, text: &[u8]) {
+    std::fs::File::create(path).unwrap().write_all(text).unwrap();
+}

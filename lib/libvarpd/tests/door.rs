@@ -1,0 +1,360 @@
+// SPDX-License-Identifier: CDDL-1.0
+//! Door messages as bytes: lengths, commands, data models, privileges.
+mod common;
+
+use common::*;
+use door::{Model, PeerCred};
+use libvarpd::message;
+use overlay_abi::door::*;
+use overlay_abi::errno::Errno;
+use overlay_abi::ids::{LinkId, MacAddr};
+use overlay_abi::target::*;
+use proptest::prelude::*;
+use zerocopy::FromZeros;
+
+const MODELS: [Model; 2] = [Model::Lp64, Model::Ilp32];
+
+fn message(command: u32, len: usize) -> Vec<u8> {
+    let mut m = vec![0; len];
+    put(&mut m, 0, &command.to_ne_bytes());
+    m
+}
+
+fn put(m: &mut [u8], at: usize, bytes: &[u8]) {
+    m[at..at + bytes.len()].copy_from_slice(bytes);
+}
+
+fn u32_at(m: &[u8], at: usize) -> u32 {
+    u32::from_ne_bytes(m[at..at + 4].try_into().unwrap())
+}
+
+fn u64_at(m: &[u8], at: usize) -> u64 {
+    u64::from_ne_bytes(m[at..at + 8].try_into().unwrap())
+}
+
+fn errno(reply: &[u8]) -> Errno {
+    Errno(u32_at(reply, 4) as i32)
+}
+
+fn me(model: Model) -> PeerCred {
+    let uid = rustix::process::geteuid().as_raw();
+    PeerCred { uid, gid: 0, pid: 1, model }
+}
+
+/// A user who is neither root nor the one varpd runs as.
+fn stranger(model: Model) -> PeerCred {
+    PeerCred { uid: 54321, gid: 54321, pid: 1, model }
+}
+
+#[test]
+fn every_length_below_616_is_malformed() {
+    let host = Host::new();
+    for model in MODELS {
+        for len in 0..616 {
+            for command in [1, 14] {
+                let m = vec![command; len];
+                let reply = host.varpd.answer(&m, &me(model));
+                assert_eq!((reply.len(), u32_at(&reply, 0), errno(&reply)), (8, 0, Errno::EINVAL));
+            }
+        }
+    }
+}
+
+#[test]
+fn every_command_that_is_none_is_malformed() {
+    let host = Host::new();
+    for command in [0, 15, 16, 255, 0x0100_0000, u32::MAX] {
+        for len in [616, 617, 4096] {
+            let reply = host.varpd.answer(&message(command, len), &me(Model::Lp64));
+            assert_eq!((reply.len(), u32_at(&reply, 0), errno(&reply)), (8, 0, Errno::EINVAL));
+        }
+    }
+}
+
+#[test]
+fn replies_have_the_length_and_command_of_the_request() {
+    let host = Host::new();
+    for model in MODELS {
+        for command in 1..15 {
+            for len in [616, 617, 700, 3632, 65536] {
+                let m = message(command, len);
+                let reply = host.varpd.answer(&m, &me(model));
+                assert_eq!((reply.len(), u32_at(&reply, 0)), (len, command));
+                assert_eq!(errno(&reply), Errno::ENOENT, "{command}");
+                assert_eq!(reply[8..], m[8..], "an error changes nothing else");
+            }
+        }
+    }
+}
+
+#[test]
+fn both_data_models_are_answered_in_their_own() {
+    let host = Host::with_c_plugins(&[&[]]);
+    for (n, model) in (1u32..).zip(MODELS) {
+        host.kernel.add_link(n, VXLAN);
+        let ilp32 = model == Model::Ilp32;
+        // CREATE: id at 8 or 4, plugin at 16 or 12 behind the header.
+        let (id_at, name_at) = if ilp32 { (12, 20) } else { (16, 24) };
+        let mut m = message(VARPD_CLIENT_CREATE, 616);
+        put(&mut m, 8, &n.to_ne_bytes());
+        put(&mut m, name_at, b"test\0");
+        let reply = host.varpd.answer(&m, &me(model));
+        assert_eq!(errno(&reply), Errno(0), "{model:?}");
+        assert_eq!(u64_at(&reply, id_at), n.into());
+        // Only the error and the id are written.
+        let mut expected = m.clone();
+        put(&mut expected, id_at, &u64::from(n).to_ne_bytes());
+        assert_eq!(reply, expected);
+
+        // SETPROP and GETPROP: size 8 bytes at 272 or 4 bytes at 268.
+        let size_at = if ilp32 { 8 + 268 } else { 8 + 272 };
+        let mut m = message(VARPD_CLIENT_SETPROP, 616);
+        put(&mut m, 8, &u64::from(n).to_ne_bytes());
+        put(&mut m, 16, &1u32.to_ne_bytes());
+        put(&mut m, 20, b"value\0");
+        put(&mut m, size_at, &6u32.to_ne_bytes());
+        assert_eq!(errno(&host.varpd.answer(&m, &me(model))), Errno(0), "{model:?}");
+        put(&mut m, 0, &VARPD_CLIENT_GETPROP.to_ne_bytes());
+        put(&mut m, 20, &[0xee; 256]);
+        // Behind the structure nothing is written: in ILP32 it ends at 280 with the size.
+        put(&mut m, size_at, &[0xee; 4]);
+        let end = if ilp32 { 280 } else { 288 };
+        put(&mut m, end, &[0xee; 8]);
+        let reply = host.varpd.answer(&m, &me(model));
+        assert_eq!(errno(&reply), Errno(0));
+        assert_eq!(&reply[20..27], b"value\0\0");
+        assert_eq!(u32_at(&reply, size_at), 6);
+        assert_eq!(reply[end..end + 8], [0xee; 8]);
+        if !ilp32 {
+            assert_eq!(u64_at(&reply, size_at), 6);
+        }
+
+        // LOOKUP has one layout.
+        let mut m = message(VARPD_CLIENT_LOOKUP, 616);
+        put(&mut m, 8, &n.to_ne_bytes());
+        assert_eq!(u64_at(&host.varpd.answer(&m, &me(model)), 16), n.into());
+    }
+}
+
+#[test]
+fn a_32_bit_client_is_served_through_the_door() {
+    let host = Host::with_c_plugins(&[&[]]);
+    host.kernel.add_link(3, VXLAN);
+    let path = host.dir.path().join("varpd.door");
+    let client = door::Client::open_as(path, Model::Ilp32).unwrap();
+    let mut m = message(VARPD_CLIENT_CREATE, 616);
+    put(&mut m, 8, &3u32.to_ne_bytes());
+    put(&mut m, 20, b"test\0");
+    let reply = client.call(&m).unwrap();
+    assert_eq!((errno(&reply), u64_at(&reply, 12)), (Errno(0), 1));
+}
+
+/// The original handed the client's size to the plugin, which then read beyond the message.
+#[test]
+fn defect_34_setprop_sizes_are_checked() {
+    let host = Host::with_c_plugins(&[&[]]);
+    let id = host.instance(1, "test");
+    for model in MODELS {
+        let ilp32 = model == Model::Ilp32;
+        let size_at = if ilp32 { 8 + 268 } else { 8 + 272 };
+        let set = |size: u64| {
+            let mut m = message(VARPD_CLIENT_SETPROP, 616);
+            put(&mut m, 8, &id.0.to_ne_bytes());
+            put(&mut m, 16, &1u32.to_ne_bytes());
+            match ilp32 {
+                true => put(&mut m, size_at, &(size as u32).to_ne_bytes()),
+                false => put(&mut m, size_at, &size.to_ne_bytes()),
+            }
+            errno(&host.varpd.answer(&m, &me(model)))
+        };
+        for size in [257, 616, 0x7fff_ffff, 0xffff_ffff] {
+            assert_eq!(set(size), Errno::EINVAL, "{size}");
+        }
+        if !ilp32 {
+            assert_eq!(set(1 << 32), Errno::EINVAL);
+            assert_eq!(set(u64::MAX), Errno::EINVAL);
+        }
+        assert_eq!(set(256), Errno::EOVERFLOW, "the plugin takes 64");
+        assert_eq!(set(64), Errno(0));
+    }
+}
+
+fn walk(id: u64, marker: u64, count: u64, len: usize) -> Vec<u8> {
+    let mut m = message(VARPD_CLIENT_CACHE_WALK, len);
+    put(&mut m, 8, &id.to_ne_bytes());
+    put(&mut m, 16, &marker.to_ne_bytes());
+    put(&mut m, 24, &count.to_ne_bytes());
+    m
+}
+
+/// The original wrote up to 200 entries into whatever the client had sent.
+#[test]
+fn defect_33_walk_needs_room_for_what_it_asks() {
+    let host = Host::with_c_plugins(&[&[]]);
+    let id = host.instance(1, "test").0;
+    let mut entry = overlay_targ_cache_entry_t::new_zeroed();
+    for n in 0..250u8 {
+        entry.otce_mac = [2, 0, 0, 0, 0, n];
+        entry.otce_dest.otp_port = n.into();
+        let mut state = host.kernel.state();
+        state.links.get_mut(&1).unwrap().cache.insert(entry.otce_mac, entry);
+    }
+    let answer = |m: &[u8]| host.varpd.answer(m, &me(Model::Ilp32));
+    for (count, len, error) in [
+        (0, 616, Errno::EINVAL),
+        (16, 616, Errno(0)),
+        (17, 616, Errno::EINVAL),
+        (100, 3416, Errno::EINVAL),
+        (100, 32 + 3600, Errno(0)),
+        (200, 32 + 7199, Errno::EINVAL),
+        (200, 32 + 7200, Errno(0)),
+        (201, 65536, Errno::E2BIG),
+        (u64::MAX, 65536, Errno::E2BIG),
+        (0x1_0000_0001, 616, Errno::E2BIG),
+    ] {
+        let m = walk(id, 0, count, len);
+        let reply = answer(&m);
+        assert_eq!((reply.len(), errno(&reply)), (len, error), "{count} in {len}");
+        if error == Errno(0) {
+            assert_eq!(u64_at(&reply, 24), count);
+        }
+    }
+    let mut seen = Vec::new();
+    host.client
+        .cache_walk(overlay_abi::ids::VarpdId(id), |mac, entry| {
+            seen.push((mac.0[5], entry.addr.port));
+            true
+        })
+        .unwrap();
+    assert_eq!(seen, (0..250).map(|n| (n as u8, n)).collect::<Vec<_>>());
+}
+
+#[test]
+fn cache_commands_reach_the_kernel() {
+    use libvarpd_client::CacheEntry;
+    let host = Host::with_c_plugins(&[&[]]);
+    let id = host.instance(1, "test");
+    let (c, mac) = (&host.client, MacAddr([2, 0, 0, 0, 0, 9]));
+    let addr = "[2001:db8::9]:4789".parse::<std::net::SocketAddr>().unwrap().into();
+    let entry = CacheEntry { drop: false, mac: MacAddr([1; 6]), addr };
+    c.cache_set(id, mac, &entry).unwrap();
+    assert_eq!(c.cache_get(id, mac), Ok(entry));
+    c.cache_set(id, mac, &CacheEntry::drop()).unwrap();
+    assert_eq!(c.cache_get(id, mac), Ok(CacheEntry::drop()));
+    c.cache_delete(id, mac).unwrap();
+    assert_eq!(c.cache_delete(id, mac), Err(Errno::ENOENT));
+    c.cache_set(id, mac, &entry).unwrap();
+    c.cache_flush(id).unwrap();
+    assert_eq!(c.cache_get(id, mac), Err(Errno::ENOENT));
+    let mut m = message(VARPD_CLIENT_CACHE_SET, 616);
+    put(&mut m, 8, &id.0.to_ne_bytes());
+    put(&mut m, 30, &0xfffeu16.to_ne_bytes());
+    assert_eq!(errno(&host.varpd.answer(&m, &me(Model::Lp64))), Errno::EINVAL, "unknown flags");
+}
+
+#[test]
+fn changes_need_the_privilege_before_anything_else() {
+    let host = Host::with_c_plugins(&[&[]]);
+    let id = host.instance(1, "test");
+    for command in 1..15 {
+        let changes = [
+            VARPD_CLIENT_CREATE,
+            VARPD_CLIENT_ACTIVATE,
+            VARPD_CLIENT_DESTROY,
+            VARPD_CLIENT_SETPROP,
+            VARPD_CLIENT_CACHE_FLUSH,
+            VARPD_CLIENT_CACHE_DELETE,
+            VARPD_CLIENT_CACHE_SET,
+        ]
+        .contains(&command);
+        for there in [id.0, 4711] {
+            let mut m = message(command, 616);
+            put(&mut m, 8, &there.to_ne_bytes());
+            let error = errno(&host.varpd.answer(&m, &stranger(Model::Lp64)));
+            assert_eq!(error == Errno::EPERM, changes, "{command}: {error}");
+        }
+    }
+    assert_eq!(host.client.instance_lookup(LinkId(1)), Ok(id), "still there");
+    let root = PeerCred { uid: 0, ..stranger(Model::Lp64) };
+    let mut m = message(VARPD_CLIENT_DESTROY, 616);
+    put(&mut m, 8, &id.0.to_ne_bytes());
+    assert_eq!(errno(&host.varpd.answer(&m, &root)), Errno(0));
+}
+
+#[test]
+fn names_without_nul_end_with_their_field() {
+    let host = Host::with_c_plugins(&[&[]]);
+    let id = host.instance(1, "test");
+    let mut m = message(VARPD_CLIENT_CREATE, 616);
+    put(&mut m, 24, &[b'x'; 64]);
+    assert_eq!(errno(&host.varpd.answer(&m, &me(Model::Lp64))), Errno::ENOENT);
+    put(&mut m, 24, &[0xff; 64]);
+    assert_eq!(errno(&host.varpd.answer(&m, &me(Model::Lp64))), Errno::ENOENT, "not UTF-8");
+    let mut m = message(VARPD_CLIENT_PROPINFO, 616);
+    put(&mut m, 8, &id.0.to_ne_bytes());
+    put(&mut m, 16, &u32::MAX.to_ne_bytes());
+    put(&mut m, 40, &[b'x'; 64]);
+    assert_eq!(errno(&host.varpd.answer(&m, &me(Model::Lp64))), Errno::ENOENT);
+    put(&mut m, 40, b"test/text\0");
+    let reply = host.varpd.answer(&m, &me(Model::Lp64));
+    assert_eq!((errno(&reply), u32_at(&reply, 16)), (Errno(0), 1));
+    assert_eq!(&reply[40..51], b"test/text\0\0", "the rest of the field is zeroed");
+    assert_eq!((u32_at(&reply, 28), &reply[104..108]), (4, &b"one\0"[..]));
+}
+
+/// The original left a stale door behind when it could not make one, and the file when it ended.
+#[test]
+fn defect_35_the_door_comes_and_goes_with_its_server() {
+    let mut host = Host::new();
+    let path = host.dir.path().join("varpd.door");
+    assert!(host.varpd.serve(&path).is_err(), "there is one already");
+    assert_eq!(host.client.instance_lookup(LinkId(1)), Err(Errno::ENOENT), "which still answers");
+    let e = host.varpd.serve(&host.dir.path().join("no/such/dir")).unwrap_err();
+    assert!(e.to_string().contains("no/such/dir"), "{e}");
+    drop(host.door.take());
+    assert!(!path.exists());
+    assert_eq!(host.client.instance_lookup(LinkId(1)), Err(Errno::EBADF));
+    let again = host.varpd.serve(&path).unwrap();
+    assert!(libvarpd_client::Client::open_path(&path).is_ok());
+    drop(again);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..Default::default() })]
+
+    /// Whatever the bytes, parsing ends in a request or an error, and an answer fits.
+    #[test]
+    fn any_bytes_parse_or_are_refused(
+        mut bytes in proptest::collection::vec(any::<u8>(), 0..1400),
+        command in 0u32..17,
+        ilp32 in any::<bool>(),
+        count in 0u64..300,
+    ) {
+        let model = MODELS[usize::from(ilp32)];
+        if bytes.len() >= 32 {
+            put(&mut bytes, 0, &command.to_ne_bytes());
+            if command == VARPD_CLIENT_CACHE_WALK {
+                put(&mut bytes, 24, &count.to_ne_bytes());
+            }
+        }
+        let parsed = message::parse(&bytes, model);
+        let well_formed =
+            bytes.len() >= 616 && (1..15).contains(&u32_at(&bytes, 0));
+        prop_assert_eq!(parsed.is_ok(), well_formed);
+        if let Ok(Ok(message::Request::CacheWalk(_, _, n))) = parsed {
+            prop_assert!(32 + 36 * usize::from(n) <= bytes.len());
+        }
+        for answer in [
+            message::Answer::Done,
+            message::Answer::Id(overlay_abi::ids::VarpdId(7)),
+            message::Answer::Nprops(3),
+            message::Answer::PropInfo(1, Box::default()),
+            message::Answer::Value(vec![1; 256]),
+            message::Answer::TargetMode(6, 2),
+            message::Answer::Entry(varpd_client_cache_entry_t::new_zeroed()),
+            message::Answer::Entries(1, vec![overlay_targ_cache_entry_t::new_zeroed(); 200]),
+        ] {
+            prop_assert_eq!(message::reply(&bytes, model, &Ok(answer)).len(), bytes.len());
+        }
+    }
+}

@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: CDDL-1.0 */
+/*
+ * A plugin for tests, well-behaved unless told otherwise by definitions:
+ *
+ *	NAME		its name, default "test"
+ *	MODE		1 point, 2 dynamic (default)
+ *	TWICE		registers a second time
+ *	SILENT		does not register
+ *	VERSION		registers with this version
+ *	CALLBACKS	vpo_callbacks
+ *	ANSWER		what lookups are answered with
+ *	ANSWERS		how often, default 1
+ *	ZERO		answers with an empty destination
+ *	SLOW		lookups take so many microseconds
+ *	BOTH		has functions of both modes
+ *	NULLED		the function at this offset of the vector is missing
+ *	NO_OPS, NO_NAME	registers without
+ *	LATER		lookups are answered by another thread after so many microseconds
+ *	PROXY		lookups are handed to the ARP proxy
+ *	PANIC		gives up in vpo_start
+ *	START		result of vpo_start
+ *	SIZE		size that vpo_getprop claims
+ *	NAMELESS	its property has no name
+ *	UNKNOWN		calls a function that varpd does not have
+ *
+ * It counts calls and notices those that come when they should not.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <netinet/in.h>
+#include <libvarpd_provider.h>
+
+#ifndef NAME
+#define	NAME "test"
+#endif
+#ifndef MODE
+#define	MODE 2
+#endif
+#ifndef ANSWER
+#define	ANSWER VARPD_LOOKUP_OK
+#endif
+#ifndef ANSWERS
+#define	ANSWERS 1
+#endif
+#ifndef START
+#define	START 0
+#endif
+#ifndef CALLBACKS
+#define	CALLBACKS 0
+#endif
+#ifndef VERSION
+#define	VERSION VARPD_CURRENT_VERSION
+#endif
+
+struct {
+	int create, start, stop, destroy, running, wrong, registered;
+} calls;
+
+typedef struct {
+	varpd_provider_handle_t *handle;
+	int started, stopped, inside;
+	char text[64];
+} test_t;
+
+#define	COUNT(what)	__atomic_add_fetch(&calls.what, 1, __ATOMIC_SEQ_CST)
+
+static int
+test_create(varpd_provider_handle_t *handle, void **out, overlay_plugin_dest_t dest)
+{
+	test_t *t = calloc(1, sizeof (*t));
+
+	COUNT(create);
+	t->handle = handle;
+	/* Callbacks are allowed from anywhere, also from here. */
+	if (libvarpd_plugin_vnetid(handle) == 0)
+		COUNT(wrong);
+	*out = t;
+	return (dest == 0 ? ENOTSUP : 0);
+}
+
+static int
+test_start(void *arg)
+{
+	test_t *t = arg;
+
+	COUNT(start);
+#ifdef PANIC
+	libvarpd_panic("link %d of %s: %lx", 4711, NAME, 0x17L);
+#endif
+	if (START != 0)
+		return (START);
+	if (t->started++)
+		COUNT(wrong);
+	return (0);
+}
+
+static void
+test_stop(void *arg)
+{
+	test_t *t = arg;
+
+	COUNT(stop);
+	if (!t->started || __atomic_load_n(&t->inside, __ATOMIC_SEQ_CST))
+		COUNT(wrong);
+	t->started = 0;
+}
+
+static void
+test_destroy(void *arg)
+{
+	test_t *t = arg;
+
+	COUNT(destroy);
+	if (t->started || __atomic_load_n(&t->inside, __ATOMIC_SEQ_CST))
+		COUNT(wrong);
+	memset(t, 0xdd, sizeof (*t));
+	free(t);
+}
+
+static void
+point(overlay_target_point_t *p)
+{
+	static const uint8_t addr[16] = { [10] = 0xff, [11] = 0xff, 192, 0, 2, 7 };
+
+	memcpy(&p->otp_ip, addr, sizeof (addr));
+	p->otp_port = 4789;
+}
+
+static int
+test_default(void *arg, overlay_target_point_t *p)
+{
+	point(p);
+	return (ANSWER);
+}
+
+static void
+reply(varpd_query_handle_t *query)
+{
+	int i;
+
+	for (i = 0; i < ANSWERS; i++)
+		libvarpd_plugin_query_reply(query, ANSWER);
+}
+
+#ifdef LATER
+static void *
+later(void *arg)
+{
+	usleep(LATER);
+	reply(arg);
+	return (NULL);
+}
+#endif
+
+static void
+test_lookup(void *arg, varpd_query_handle_t *query, const overlay_targ_lookup_t *request,
+    overlay_target_point_t *p)
+{
+	test_t *t = arg;
+
+	__atomic_add_fetch(&t->inside, 1, __ATOMIC_SEQ_CST);
+	COUNT(running);
+	if (!t->started)
+		COUNT(wrong);
+#ifdef SLOW
+	usleep(SLOW);
+#endif
+	/* A broadcast changes the state of the link, for a test of the callbacks. */
+	if (request->otl_dstaddr[0] == 0xff) {
+		struct in_addr ip = { htonl(0x0a010009) };
+
+		libvarpd_fma_degrade(t->handle, "told by a broadcast");
+		libvarpd_inject_varp(t->handle, request->otl_dstaddr, NULL);
+		libvarpd_inject_arp(t->handle, 5, request->otl_dstaddr, &ip, request->otl_dstaddr);
+	}
+	point(p);
+	/* The last byte of the address is that of the destination. */
+	((uint8_t *)&p->otp_ip)[15] = request->otl_dstaddr[5];
+#ifdef ZERO
+	memset(p, 0, sizeof (*p));
+#endif
+#ifdef PROXY
+	libvarpd_plugin_proxy_arp(t->handle, query, request);
+#elif defined(LATER)
+	{
+		pthread_t thread;
+
+		if (pthread_create(&thread, NULL, later, query) == 0)
+			pthread_detach(thread);
+	}
+#else
+	reply(query);
+#endif
+	__atomic_sub_fetch(&t->inside, 1, __ATOMIC_SEQ_CST);
+}
+
+static int
+test_nprops(void *arg, uint_t *n)
+{
+	*n = 1;
+	return (0);
+}
+
+static int
+test_propinfo(void *arg, const uint_t id, varpd_prop_handle_t *prop)
+{
+	if (id != 0)
+		return (EINVAL);
+#ifndef NAMELESS
+	libvarpd_prop_set_name(prop, NAME "/text");
+#endif
+	libvarpd_prop_set_prot(prop, OVERLAY_PROP_PERM_RW);
+	libvarpd_prop_set_type(prop, OVERLAY_PROP_T_STRING);
+	libvarpd_prop_set_range_str(prop, "one");
+	libvarpd_prop_set_range_str(prop, "two");
+	if (libvarpd_prop_set_default(prop, "one", 257) != E2BIG ||
+	    libvarpd_prop_set_default(prop, "one", -1) != EOVERFLOW)
+		COUNT(wrong);
+	return (libvarpd_prop_set_default(prop, "one", 4));
+}
+
+static int
+test_getprop(void *arg, const char *name, void *buf, uint32_t *size)
+{
+	test_t *t = arg;
+	size_t len = strlen(t->text);
+
+	if (strcmp(name, NAME "/text") != 0)
+		return (EINVAL);
+	if (*size != 256)
+		COUNT(wrong);
+	memcpy(buf, t->text, len + 1);
+	*size = len == 0 ? 0 : len + 1;
+#ifdef SIZE
+	*size = SIZE;
+#endif
+	return (0);
+}
+
+static int
+test_setprop(void *arg, const char *name, const void *value, const uint32_t size)
+{
+	test_t *t = arg;
+
+	if (strcmp(name, NAME "/text") != 0 || size == 0 || ((const char *)value)[size - 1] != '\0')
+		return (EINVAL);
+	if (size > sizeof (t->text))
+		return (EOVERFLOW);
+	memcpy(t->text, value, size);
+	return (0);
+}
+
+static int
+test_save(void *arg, nvlist_t *list)
+{
+	return (0);
+}
+
+static int
+test_restore(nvlist_t *list, varpd_provider_handle_t *handle, overlay_plugin_dest_t dest, void **out)
+{
+	return (test_create(handle, out, dest));
+}
+
+static varpd_plugin_ops_t ops = {
+	.vpo_callbacks = CALLBACKS,
+	.vpo_create = test_create,
+	.vpo_start = test_start,
+	.vpo_stop = test_stop,
+	.vpo_destroy = test_destroy,
+#if MODE == 1 || defined(BOTH)
+	.vpo_default = test_default,
+#endif
+#if MODE == 2 || defined(BOTH)
+	.vpo_lookup = test_lookup,
+#endif
+	.vpo_nprops = test_nprops,
+	.vpo_propinfo = test_propinfo,
+	.vpo_getprop = test_getprop,
+	.vpo_setprop = test_setprop,
+	.vpo_save = test_save,
+	.vpo_restore = test_restore
+};
+
+extern void libvarpd_no_such_function(void);
+
+__attribute__((constructor)) static void
+test_init(void)
+{
+	varpd_plugin_register_t *reg;
+	int err;
+
+#ifdef UNKNOWN
+	libvarpd_no_such_function();
+#endif
+#ifdef SILENT
+	return;
+#endif
+#ifdef NULLED
+	memset((char *)&ops + NULLED, 0, sizeof (void *));
+#endif
+	reg = libvarpd_plugin_alloc(VARPD_CURRENT_VERSION, &err);
+	reg->vpr_version = VERSION;
+	reg->vpr_mode = MODE;
+	reg->vpr_name = NAME;
+	reg->vpr_ops = &ops;
+#ifdef NO_OPS
+	reg->vpr_ops = NULL;
+#endif
+#ifdef NO_NAME
+	reg->vpr_name = NULL;
+#endif
+	calls.registered = libvarpd_plugin_register(reg);
+#ifdef TWICE
+	calls.registered = libvarpd_plugin_register(reg);
+#endif
+	libvarpd_plugin_free(reg);
+	/* The default and the lookup functions are not used in the other mode. */
+	(void) test_default;
+	(void) test_lookup;
+}
