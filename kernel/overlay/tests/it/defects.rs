@@ -329,14 +329,14 @@ fn defect_13_what_cannot_be_sent_goes_back_to_mac() {
     let n = 1000;
     let all: Frames =
         (0..n).map(|i| Frame::from_slice(&frame(FAR, GUEST, i, 1000)).unwrap()).collect();
-    let left = client.tx(all).err().expect("a full socket");
+    let left = client.tx(all).expect_err("a full socket");
     let k = stats(LINK);
     assert_eq!(k["opackets"] + left.len() as u64, u64::from(n), "each was sent or came back");
     assert!(k["opackets"] > 0 && left.len() > 500 && k["oblocked"] > 0, "{k:?}");
     assert_eq!(k["drop_tx_send"], 0);
     // MAC hears of it when it is worth a try.
     assert!(client.wait_tx(SOON));
-    let left = client.tx(left).err().expect("still full");
+    let left = client.tx(left).expect_err("still full");
     // A neighbour appears: the rest leaves, as it was.
     let out = std::process::Command::new("ip").args(["-o", "link", "show", "v1"]).output();
     let text = String::from_utf8(out.unwrap().stdout).unwrap();
