@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! avl_tree_t: a balanced tree with the interface of the kernel's AVL trees.
 //!
-//! Inside it is a treap: a search tree by key and a heap by a number scrambled from the node's address, so that its
-//! expected height is logarithmic without any balance kept in the node. Callers cannot tell.
+//! Inside it is a treap: a search tree by key and a heap by a number scrambled from the node's
+//! address, so that its expected height is logarithmic without any balance kept in the node.
+//! Callers cannot tell.
 use crate::check::{Kind, violation};
 use illumos_sys_hdrs::{avl_compar_f, avl_index_t, avl_node_t, avl_tree_t};
 use std::cmp::Ordering;
@@ -273,13 +274,15 @@ unsafe extern "C" fn avl_numnodes(t: *mut avl_tree_t) -> u64 {
     unsafe { (*t).avl_numnodes }
 }
 
-/// Takes one object after the other out of the tree, in no useful order, so that the caller may free each.
+/// Takes one object after the other out of the tree, in no useful order, so that the caller may
+/// free each.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn avl_destroy_nodes(
     t: *mut avl_tree_t,
     _cookie: *mut *mut c_void,
 ) -> *mut c_void {
-    // SAFETY: avl_destroy_nodes: a tree. A leaf can be cut off without touching any other object but its parent.
+    // SAFETY: avl_destroy_nodes: a tree. A leaf can be cut off without touching any other object
+    // but its parent.
     unsafe {
         let mut n = (*t).avl_root;
         if n.is_null() {
@@ -299,6 +302,6 @@ unsafe extern "C" fn avl_destroy_nodes(
 }
 
 crate::symbols! { SYMBOLS "genunix":
-    avl_create, avl_destroy, avl_find, avl_insert, avl_add, avl_remove, avl_first, avl_last, avl_nearest, avl_walk,
-    avl_numnodes, avl_destroy_nodes,
+    avl_create, avl_destroy, avl_find, avl_insert, avl_add, avl_remove, avl_first, avl_last,
+    avl_nearest, avl_walk, avl_numnodes, avl_destroy_nodes,
 }

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! timeout(9F): calls at a later tick, one after the other on a thread that must not sleep.
+use crate::check::{Kind, debug, violation};
+use crate::stack::Stack;
 use crate::{ctx, time};
 use illumos_sys_hdrs::clock_t;
 use parking_lot::{Condvar, Mutex};
@@ -12,6 +14,8 @@ type Func = unsafe extern "C" fn(*mut c_void);
 struct Call {
     f: Func,
     arg: usize,
+    /// Who asked, with checks on.
+    stack: Option<Stack>,
 }
 
 /// Calls by deadline in ticks and number.
@@ -59,16 +63,18 @@ extern "C" fn timeout(f: Func, arg: *mut c_void, ticks: clock_t) -> *mut c_void 
         let thread = std::thread::Builder::new().name("callout".into()).spawn(run);
         thread.expect("a thread for callouts");
     });
+    let stack = debug().then(Stack::here);
     let mut s = STATE.lock();
     let id = s.next;
     s.next += 1;
     let at = time::lbolt().saturating_add(ticks.max(1));
-    s.calls.insert((at, id), Call { f, arg: arg as usize });
+    s.calls.insert((at, id), Call { f, arg: arg as usize, stack });
     CHANGED.notify_all();
     id as *mut c_void
 }
 
-/// The ticks that were left of a call that is now not made; -1 when it was made, or is being made by the caller itself.
+/// The ticks that were left of a call that is now not made; -1 when it was made, or is being made
+/// by the caller itself.
 #[unsafe(no_mangle)]
 extern "C" fn untimeout(id: *mut c_void) -> clock_t {
     let id = id as usize;
@@ -82,6 +88,30 @@ extern "C" fn untimeout(id: *mut c_void) -> clock_t {
         CHANGED.wait(&mut s);
     }
     -1
+}
+
+/// Records calls that are still to come, of `module` or all, and forgets them: they would run code
+/// that is gone.
+pub(crate) fn leaks(module: Option<&str>) {
+    let mut gone = Vec::new();
+    {
+        let mut s = STATE.lock();
+        s.calls.retain(|_, c| {
+            let whose = c.stack.as_ref().and_then(Stack::module);
+            let theirs = module.is_none_or(|m| whose.as_deref() == Some(m));
+            if theirs {
+                gone.push((whose.unwrap_or_else(|| "?".into()), c.stack.clone()));
+            }
+            !theirs
+        });
+        while s.running != 0 {
+            CHANGED.wait(&mut s);
+        }
+    }
+    for (whose, stack) in gone {
+        let at = stack.map(|s| s.to_string()).unwrap_or_default();
+        violation(Kind::Leak, format!("{whose} leaves a timeout pending, asked for at {at}"));
+    }
 }
 
 crate::symbols! { SYMBOLS "genunix": timeout, untimeout, }

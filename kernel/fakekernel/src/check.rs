@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! What a debug kernel would panic about: the list of violations, and the switch that pays for finding them.
+//! What a debug kernel would panic about: the list of violations, and the switch that pays for
+//! finding them.
 //!
-//! Nothing here unwinds or aborts, because the offender is usually several C frames up: a violation is recorded, the
-//! caller goes on in the least harmful way, and whoever booted the kernel reads the list.
+//! Nothing here unwinds or aborts, because the offender is usually several C frames up: a violation
+//! is recorded, the caller goes on in the least harmful way, and whoever booted the kernel reads
+//! the list.
 use parking_lot::Mutex;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// What rule was broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
-    /// kmem_free or kmem_cache_free of something that was not allocated so: wrong size, pointer or cache, or twice.
+    /// kmem_free or kmem_cache_free of something that was not allocated so: wrong size, pointer or
+    /// cache, or twice.
     BadFree,
     /// Bytes before use, behind the end or after the free were written.
     Corruption,

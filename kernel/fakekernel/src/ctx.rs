@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! What the kernel knows of the calling thread: its number, whether it may sleep, whose ioctl it serves.
+//! What the kernel knows of the calling thread: its number, whether it may sleep, whose ioctl it
+//! serves.
 use crate::check::{self, Kind, debug, violation};
 use parking_lot_core::{FilterOp, ParkToken, UnparkToken};
 use std::cell::{Cell, RefCell};
@@ -64,7 +65,8 @@ pub fn may_sleep(what: &str) {
     }
 }
 
-/// To be called where a driver must hold no lock, such as mac_rx and ksocket_sendmblk; `what` names the call.
+/// To be called where a driver must hold no lock, such as mac_rx and ksocket_sendmblk; `what` names
+/// the call.
 #[inline]
 pub fn upcall(what: &str) {
     if check::debug() {
@@ -74,8 +76,9 @@ pub fn upcall(what: &str) {
 
 /// A way to interrupt a thread in cv_wait_sig or cv_timedwait_sig, as a signal to it would.
 ///
-/// Whoever serves a client that may die makes one per request, enters its [`scope`](Interrupt::scope) on the thread
-/// that runs the ioctl, and calls [`fire`](Interrupt::fire) from another.
+/// Whoever serves a client that may die makes one per request, enters its
+/// [`scope`](Interrupt::scope) on the thread that runs the ioctl, and calls
+/// [`fire`](Interrupt::fire) from another.
 #[derive(Default)]
 pub struct Interrupt {
     fired: AtomicBool,

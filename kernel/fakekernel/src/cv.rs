@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! kcondvar_t: two bytes that say whether anybody waits; the waiters themselves are parked by its address.
+//! kcondvar_t: two bytes that say whether anybody waits; the waiters themselves are parked by its
+//! address.
 use crate::check::{Kind, debug, violation};
 use crate::ctx::{self, UNPARK_INTERRUPT, UNPARK_SIGNAL};
 use crate::mutex::{mutex_enter, mutex_exit, mutex_owned};
@@ -30,12 +31,13 @@ pub(crate) fn wake_where(
     why: UnparkToken,
     mut which: impl FnMut(ParkToken) -> FilterOp,
 ) {
-    // SAFETY: the key is the address of a condition variable, which only this module parks on; the closures touch
-    // nothing that parks.
+    // SAFETY: the key is the address of a condition variable, which only this module parks on; the
+    // closures touch nothing that parks.
     unsafe {
         parking_lot_core::unpark_filter(cv, &mut which, |r| {
-            // The flag is written under the lock of the parking queue only, so it cannot miss a waiter. Whoever
-            // wakes somebody still has the variable: a waiter that was there keeps it alive.
+            // The flag is written under the lock of the parking queue only, so it cannot miss a
+            // waiter. Whoever wakes somebody still has the variable: a waiter that was there keeps
+            // it alive.
             if r.unparked_threads > 0 && !r.have_more_threads {
                 word(cv as *mut kcondvar_t).store(0, Ordering::Relaxed);
             }
@@ -180,8 +182,8 @@ unsafe extern "C" fn cv_reltimedwait_sig(
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cv_signal(cv: *mut kcondvar_t) {
-    // SAFETY: cv_signal(9F). A waiter sets the flag before it drops the mutex, so whoever changed what it waits for
-    // under that mutex sees it.
+    // SAFETY: cv_signal(9F). A waiter sets the flag before it drops the mutex, so whoever changed
+    // what it waits for under that mutex sees it.
     if unsafe { word(cv) }.load(Ordering::Relaxed) != 0 {
         wake_one(cv as usize);
     }

@@ -35,8 +35,8 @@ impl Model {
 pub trait Dev: Send + Sync {
     /// An open with FREAD, FWRITE...; nothing to remember, an error refuses.
     fn open(&self, flags: i32, cred: &Cred) -> Result<(), Errno>;
-    /// As cb_ioctl: `mode` has the open's flags and the model's bits; user memory is reached by ddi_copyin and
-    /// ddi_copyout.
+    /// As cb_ioctl: `mode` has the open's flags and the model's bits; user memory is reached by
+    /// ddi_copyin and ddi_copyout.
     fn ioctl(&self, cmd: i32, arg: u64, mode: i32, cred: &Cred) -> Result<i32, Errno>;
 }
 
@@ -140,7 +140,8 @@ fn open_driver(
     flags: c_int,
     cred: &Cred,
 ) -> Result<(dev_t, &'static cb_ops), Errno> {
-    // SAFETY: the ops of a driver stay while it is attached, and it stays attached while `opens` counts us.
+    // SAFETY: the ops of a driver stay while it is attached, and it stays attached while `opens`
+    // counts us.
     let ops: &'static cb_ops = unsafe { (*dip.ops).devo_cb_ops.as_ref() }.ok_or(Errno::ENXIO)?;
     let cb_open = ops.cb_open.ok_or(Errno::ENXIO)?;
     let mut dev = makedevice(dip.major, minor);
@@ -155,7 +156,8 @@ fn open_driver(
 }
 
 impl OpenDev {
-    /// One ioctl. `cmd` and `arg` are the driver's business; memory the caller refers to is reached through `mem`.
+    /// One ioctl. `cmd` and `arg` are the driver's business; memory the caller refers to is reached
+    /// through `mem`.
     pub fn ioctl(
         &self,
         cmd: c_int,

@@ -216,6 +216,7 @@ extern "C" fn getminor(dev: dev_t) -> minor_t {
 }
 
 crate::symbols! { SYMBOLS "genunix":
-    ddi_create_minor_node, ddi_remove_minor_node, ddi_get_instance, ddi_driver_name, ddi_quiesce_not_supported,
-    ddi_prop_op, nodev, nulldev, nochpoll, makedevice, getmajor, getminor,
+    ddi_create_minor_node, ddi_remove_minor_node, ddi_get_instance, ddi_driver_name,
+    ddi_quiesce_not_supported, ddi_prop_op, nodev, nulldev, nochpoll, makedevice, getmajor,
+    getminor,
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! Allocations that fail on purpose.
 //!
-//! Counts are of calls by modules, from the moment of asking; the kernel's own threads allocate by other ways and do
-//! not disturb them.
+//! Counts are of calls by modules, from the moment of asking; the kernel's own threads allocate by
+//! other ways and do not disturb them.
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::*};
 
 /// What is to fail from boot on.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! Buffers that end at a page nobody may touch, and vanish when freed: a stray access ends the process where it happens.
+//! Buffers that end at a page nobody may touch, and vanish when freed: a stray access ends the
+//! process where it happens.
 //!
 //! ```text
 //!   | page(s) of the buffer:  unused | buffer, up to 15 bytes | guard page |

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! Booting the kernel and taking it down: what a program that hosts it calls.
-use crate::{check, cred, dev, fault, fm, guard, kmem, kstat, locks, mblk, module, net, probes};
+use crate::{
+    callout, check, cred, dev, fault, fm, guard, kmem, kstat, locks, mblk, module, net, probes,
+};
 use overlay_abi::errno::Errno;
 use parking_lot::{Condvar, Mutex};
 
@@ -29,8 +31,8 @@ pub struct Config {
     pub checks: Checks,
     /// Allocations that are to fail.
     pub fail: FaultPlan,
-    /// With [`Checks::Debug`]: each kmem buffer ends at a page nobody may touch and vanishes when freed. Two mappings a
-    /// buffer, so no more than some 30 000 of them.
+    /// With [`Checks::Debug`]: each kmem buffer ends at a page nobody may touch and vanishes when
+    /// freed. Two mappings a buffer, so no more than some 30 000 of them.
     pub guard: bool,
     /// Linux sockets a kernel socket with UDP_SRCPORT_HASH spreads its flows over.
     pub txpool: usize,
@@ -47,7 +49,8 @@ static DOWN: Condvar = Condvar::new();
 
 /// The running kernel. There is one in a process at a time.
 ///
-/// Dropping it shuts it down, and panics if there were violations: a test that forgets to look fails all the same.
+/// Dropping it shuts it down, and panics if there were violations: a test that forgets to look
+/// fails all the same.
 #[must_use]
 pub struct Kernel {
     running: bool,
@@ -132,6 +135,7 @@ impl Kernel {
                 check::violation(Kind::Leak, text);
             }
         }
+        callout::leaks(None);
         net::shutdown();
         module::forget();
         if check::debug() {

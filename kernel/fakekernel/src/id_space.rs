@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! id_space_t: a range of numbers that are handed out in turn, so that one that was freed is not reused at once.
+//! id_space_t: a range of numbers that are handed out in turn, so that one that was freed is not
+//! reused at once.
 use crate::check::{Kind, violation};
 use crate::ctx;
 use illumos_sys_hdrs::{id_space_t, id_t};

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! Kernel memory.
 //!
-//! With checks off an allocation is malloc's. With checks on every buffer is registered with its size and stack,
-//! carries a red zone behind its end, is filled with a pattern before use and another after, and rests in quarantine
-//! before malloc gets it back, so that a late write is seen. With guard pages (`guard`) a wrong access is not recorded
-//! but ends the process where it happens.
+//! With checks off an allocation is malloc's. With checks on every buffer is registered with its
+//! size and stack, carries a red zone behind its end, is filled with a pattern before use and
+//! another after, and rests in quarantine before malloc gets it back, so that a late write is seen.
+//! With guard pages (`guard`) a wrong access is not recorded but ends the process where it happens.
 use crate::check::{Kind, debug, violation};
 use crate::stack::Stack;
 use crate::{ctx, fault, guard, log};
@@ -163,7 +163,8 @@ fn rest(addr: usize, size: usize) {
 
 fn release((addr, size): (usize, usize)) {
     let p = addr as *mut u8;
-    // SAFETY: the buffer rested since its free: nobody else may use it, and malloc has not got it back.
+    // SAFETY: the buffer rested since its free: nobody else may use it, and malloc has not got it
+    // back.
     unsafe {
         let bytes = std::slice::from_raw_parts(p, size);
         if let Some(at) =
@@ -185,7 +186,8 @@ pub(crate) fn drain() {
     guard::drain();
 }
 
-/// Records what is still allocated: by `module`, or all. Then forgets it, so that it is reported once.
+/// Records what is still allocated: by `module`, or all. Then forgets it, so that it is reported
+/// once.
 pub(crate) fn leaks(module: Option<&str>) {
     for s in &LIVE {
         let mut found = Vec::new();
@@ -413,7 +415,8 @@ unsafe extern "C" fn kmem_cache_free(cp: *mut kmem_cache_t, p: *mut c_void) {
     unsafe {
         let cache = &*cp.cast::<Cache>();
         if debug() {
-            // Nothing is kept, so that a use after the free is seen. A bad pointer must not reach the destructor.
+            // Nothing is kept, so that a use after the free is seen. A bad pointer must not reach
+            // the destructor.
             let ours = shard(p as usize)
                 .lock()
                 .get_or_insert_default()
@@ -447,5 +450,6 @@ unsafe extern "C" fn kmem_cache_free(cp: *mut kmem_cache_t, p: *mut c_void) {
 }
 
 crate::symbols! { SYMBOLS "genunix":
-    kmem_alloc, kmem_zalloc, kmem_free, kmem_cache_create, kmem_cache_destroy, kmem_cache_alloc, kmem_cache_free,
+    kmem_alloc, kmem_zalloc, kmem_free, kmem_cache_create, kmem_cache_destroy, kmem_cache_alloc,
+    kmem_cache_free,
 }

@@ -66,7 +66,8 @@ struct Entry {
     /// A reader is at it: it cannot be deleted.
     busy: bool,
 }
-// SAFETY: the kstat is the chain's until it is deleted; readers serialise by ks_lock, deletion by `busy`.
+// SAFETY: the kstat is the chain's until it is deleted; readers serialise by ks_lock, deletion by
+// `busy`.
 unsafe impl Send for Entry {}
 
 static CHAIN: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
@@ -200,7 +201,8 @@ pub fn read(module: Option<&str>, instance: Option<i32>, name: Option<&str>) -> 
     kids.into_iter().filter_map(|kid| read_one(kid, module, instance, name)).collect()
 }
 
-/// One of them, unless it is gone or does not match. Only one is held at a time, so readers cannot wait in a circle.
+/// One of them, unless it is gone or does not match. Only one is held at a time, so readers cannot
+/// wait in a circle.
 fn read_one(
     kid: c_int,
     module: Option<&str>,
@@ -236,7 +238,8 @@ fn read_one(
 }
 
 unsafe fn snapshot(ks: *mut kstat_t) -> Option<Kstat> {
-    // SAFETY: the caller keeps it from being deleted; its data is read under its lock, as ks_update leaves it.
+    // SAFETY: the caller keeps it from being deleted; its data is read under its lock, as ks_update
+    // leaves it.
     unsafe {
         let lock: *mut kmutex_t = (*ks).ks_lock;
         if !lock.is_null() {
@@ -265,7 +268,8 @@ unsafe fn snapshot(ks: *mut kstat_t) -> Option<Kstat> {
 }
 
 unsafe fn value(kn: &kstat_named_t) -> (String, Value) {
-    // SAFETY: data_type says which member of the union is set; all are valid for any bits but the string's address.
+    // SAFETY: data_type says which member of the union is set; all are valid for any bits but the
+    // string's address.
     let v = unsafe {
         match kn.data_type {
             KSTAT_DATA_CHAR => Value::Str(text(&kn.value.c)),

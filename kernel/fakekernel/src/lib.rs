@@ -2,31 +2,34 @@
 //! A userland implementation of the illumos kernel interfaces the drivers import.
 //!
 //! ```text
-//!    fakekerneld, tests, benches ──► host: boot, modload, dev::open + ioctl, kstat::read, net::..., violations
-//!                                      │
-//!        overlay, vxlan (rlibs, or     │            every C symbol of illumos-sys-hdrs and of
-//!        loaded files) ────────────────┴──────────► abi/kernel_imports.json, #[no_mangle], defined here
-//!                                                     unix, genunix: this directory      mac, dls, dld, ksocket: net/
+//!  fakekerneld, tests, benches ──► host: boot, modload, dev::open + ioctl, kstat::read, net::...
+//!                                    │
+//!    overlay, vxlan (rlibs, or       │      every C symbol of illumos-sys-hdrs and of
+//!    loaded files) ──────────────────┴────► abi/kernel_imports.json, #[no_mangle], defined here:
+//!                                             unix, genunix: this directory
+//!                                             mac, dls, dld, ksocket: net/
 //! ```
 //!
-//! A driver cannot tell that it is not in the kernel, except that this kernel looks closer: with [`host::Checks::Debug`]
-//! it records each broken rule as a [`check::Violation`] and goes on as harmlessly as it can. With `Checks::Off` it is
-//! as fast as it can be.
+//! A driver cannot tell that it is not in the kernel, except that this kernel looks closer: with
+//! [`host::Checks::Debug`] it records each broken rule as a [`check::Violation`] and goes on as
+//! harmlessly as it can. With `Checks::Off` it is as fast as it can be.
 //!
-//! Vocabulary. A *module* is what modload loads: init, fini, info. A *driver* is what a module installs for a device;
-//! there is instance 0 only. A *receive context* is a thread that delivers packets and must not sleep. *Attribution*
-//! says whose module's code made an allocation: the innermost stack frame in a crate under kernel/ that is a module,
-//! or in text that a loader registered.
+//! Vocabulary. A *module* is what modload loads: init, fini, info. A *driver* is what a module
+//! installs for a device; there is instance 0 only. A *receive context* is a thread that delivers
+//! packets and must not sleep. *Attribution* says whose module's code made an allocation: the
+//! innermost stack frame in a crate under kernel/ that is a module, or in text that a loader
+//! registered.
 //!
 //! # Locks
-//! The C functions' own tables use parking_lot mutexes that are leaves: no module code runs under them and none is held
-//! over another, save `dev` opening → device state, and lock order → symbol names. `cv_wait` parks in parking_lot_core,
-//! in whose callbacks no parking_lot lock may be taken: mutex_exit is written so.
+//! The C functions' own tables use parking_lot mutexes that are leaves: no module code runs under
+//! them and none is held over another, save `dev` opening → device state, and lock order → symbol
+//! names. `cv_wait` parks in parking_lot_core, in whose callbacks no parking_lot lock may be taken:
+//! mutex_exit is written so.
 //!
 //! # For src/net
 //! ```text
 //! check::violation(kind, text)          record a violation
-//! ctx::enter_receive() -> ReceiveGuard  this thread delivers packets until the guard drops: no sleeping
+//! ctx::enter_receive() -> ReceiveGuard  until the guard drops the thread must not sleep
 //! ctx::upcall(what)                     a call that must be made without locks: records those held
 //! ctx::may_sleep(what)                  a call that may sleep: records it in a receive context
 //! mblk::alloc, esballoc, from_slice, to_vec, blocks       messages, never made to fail on purpose

@@ -188,7 +188,7 @@ unsafe extern "C" fn list_move_tail(dst: *mut list_t, src: *mut list_t) {
 }
 
 crate::symbols! { SYMBOLS "genunix":
-    list_create, list_destroy, list_insert_head, list_insert_tail, list_insert_after, list_insert_before, list_remove,
-    list_remove_head, list_remove_tail, list_head, list_tail, list_next, list_prev, list_is_empty, list_link_init,
-    list_link_active, list_move_tail,
+    list_create, list_destroy, list_insert_head, list_insert_tail, list_insert_after,
+    list_insert_before, list_remove, list_remove_head, list_remove_tail, list_head, list_tail,
+    list_next, list_prev, list_is_empty, list_link_init, list_link_active, list_move_tail,
 }

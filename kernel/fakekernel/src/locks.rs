@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! What Checks::Debug knows of locks: which exist, who holds which, and in what order classes nest.
 //!
-//! A lock belongs to a *class*: its name, or where it was initialised if it has none. The first time a thread takes a
-//! lock of class B while it holds one of class A, the edge A → B is kept with the stack. An edge that closes a circle
-//! is an inversion, whether or not the threads ever met. Locks of one class are not compared with each other.
+//! A lock belongs to a *class*: its name, or where it was initialised if it has none. The first
+//! time a thread takes a lock of class B while it holds one of class A, the edge A → B is kept with
+//! the stack. An edge that closes a circle is an inversion, whether or not the threads ever met.
+//! Locks of one class are not compared with each other.
 use crate::check::{Kind, violation};
 use crate::stack::Stack;
 use parking_lot::Mutex;
@@ -177,8 +178,8 @@ pub(crate) fn acquired(addr: usize, class: u32, mode: Mode) {
     HELD.with_borrow_mut(|h| h.0.push(Held { addr, class, mode, extra: 0 }));
 }
 
-/// Before releasing. None: the thread does not hold it (recorded); Some(None): held more than once, keep it;
-/// Some(mode): release.
+/// Before releasing. None: the thread does not hold it (recorded); Some(None): held more than once,
+/// keep it; Some(mode): release.
 pub(crate) fn release(addr: usize) -> Option<Option<Mode>> {
     let found = HELD.with_borrow_mut(|h| {
         let at = h.0.iter().rposition(|h| h.addr == addr)?;

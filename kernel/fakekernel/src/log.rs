@@ -119,8 +119,9 @@ unsafe fn format(format: *const c_char, args: [usize; 8]) -> String {
     out
 }
 
-// A C variadic cannot be defined in stable Rust. Eight words take what the calling convention passes for integers and
-// pointers; those the caller did not pass are read from its frame and never looked at.
+// A C variadic cannot be defined in stable Rust. Eight words take what the calling convention
+// passes for integers and pointers; those the caller did not pass are read from its frame and never
+// looked at.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cmn_err(
     level: c_int,
@@ -160,8 +161,8 @@ unsafe extern "C" fn panic(
     die(&unsafe { format(fmt, [a, b, c, d, e, f, g, h]) })
 }
 
-/// A failed ASSERT or VERIFY. The real one does not return; this one does when checks are on, so that the test goes on
-/// and reports it.
+/// A failed ASSERT or VERIFY. The real one does not return; this one does when checks are on, so
+/// that the test goes on and reports it.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn assfail(expr: *const c_char, file: *const c_char, line: c_int) -> c_int {
     // SAFETY: the macros pass strings.

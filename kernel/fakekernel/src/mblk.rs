@@ -3,14 +3,16 @@
 //!
 //! ```text
 //!   one allocation of allocb:   [ mblk_t 64 | dblk_t 112 | data ... ]
-//!   dupb:    an mblk_t of its own, db_ref + 1         esballoc: the same without data, db_base elsewhere
+//!   dupb:     an mblk_t of its own, db_ref + 1
+//!   esballoc: the same without data, db_base elsewhere
 //! ```
-//! The block goes when db_ref falls to 0; the mblk_t inside it may have been freed long before. The dblk_t has the
-//! layout of illumos, because a module compiled from C reads the checksum fields by offset.
+//! The block goes when db_ref falls to 0; the mblk_t inside it may have been freed long before. The
+//! dblk_t has the layout of illumos, because a module compiled from C reads the checksum fields by
+//! offset.
 //!
-//! With checks off, blocks come from per-thread free lists, one for each size class, which trade batches with a shared
-//! depot: who allocates is rarely who frees. With checks on, every block is malloc's, every mblk_t is registered, and
-//! freed ones rest poisoned.
+//! With checks off, blocks come from per-thread free lists, one for each size class, which trade
+//! batches with a shared depot: who allocates is rarely who frees. With checks on, every block is
+//! malloc's, every mblk_t is registered, and freed ones rest poisoned.
 use crate::check::{Kind, debug, violation};
 use crate::stack::Stack;
 use crate::{fault, kmem};
@@ -31,7 +33,8 @@ pub(crate) struct Dblk {
     kind: u8,
     flags: u8,
     struioflag: u8,
-    /// Who needs the allocation: the data, and the mblk_t in it once pullupmsg gave that other data. db_cpid in C.
+    /// Who needs the allocation: the data, and the mblk_t in it once pullupmsg gave that other
+    /// data. db_cpid in C.
     holds: AtomicI32,
     /// Size class of the allocation; db_cache in C.
     class: usize,
@@ -171,7 +174,8 @@ unsafe fn give(p: *mut u8, class: usize) {
 
 #[inline(always)]
 unsafe fn dblk<'a>(mp: *const mblk_t) -> &'a mut Dblk {
-    // SAFETY: every dblk_t is one of ours. Only the owner of a message writes to its fields, save `refs`.
+    // SAFETY: every dblk_t is one of ours. Only the owner of a message writes to its fields, save
+    // `refs`.
     unsafe { &mut *(*mp).b_datap.cast::<Dblk>() }
 }
 
@@ -184,7 +188,7 @@ pub(crate) unsafe fn offload<'a>(mp: *const mblk_t) -> &'a mut Dblk {
     unsafe { dblk(mp) }
 }
 
-// --- What checks know -------------------------------------------------------------------------------------------
+// What checks know
 
 const SHARDS: usize = 32;
 static LIVE: [Mutex<Option<HashMap<usize, Stack>>>; SHARDS] = [const { Mutex::new(None) }; SHARDS];
@@ -248,7 +252,7 @@ pub(crate) fn in_use_by(module: &str) -> usize {
     LIVE.iter().map(|s| s.lock().as_ref().map_or(0, by)).sum()
 }
 
-// --- Blocks -----------------------------------------------------------------------------------------------------
+// Blocks
 
 const RED: [u8; 16] = [0xbb; 16];
 
@@ -310,8 +314,8 @@ const CLASS_OF: [u8; CLASSES[CLASSES.len() - 1] / 64 + 1] = {
     t
 };
 
-/// A message block with room for `size` bytes, rounded up to 16; NULL when there is no memory. Never made to fail on
-/// purpose: for the kernel's own use.
+/// A message block with room for `size` bytes, rounded up to 16; NULL when there is no memory.
+/// Never made to fail on purpose: for the kernel's own use.
 #[inline(always)]
 pub fn alloc(size: usize) -> *mut mblk_t {
     // Saturation leaves a size that no class has and malloc refuses.
@@ -360,8 +364,8 @@ fn checked_alloc(size: usize, total: usize) -> *mut mblk_t {
     }
 }
 
-/// A message over somebody's buffer: `free(arg)` is called, on any thread, when its last reference goes. NULL when
-/// there is no memory (then `free` is not called).
+/// A message over somebody's buffer: `free(arg)` is called, on any thread, when its last reference
+/// goes. NULL when there is no memory (then `free` is not called).
 ///
 /// # Safety
 /// `base` is valid for `len` bytes until `free` is called.
@@ -389,7 +393,8 @@ pub unsafe fn esballoc(
     }
 }
 
-/// A message with a copy of `bytes` and `headroom` bytes of room before them; NULL when there is no memory.
+/// A message with a copy of `bytes` and `headroom` bytes of room before them; NULL when there is no
+/// memory.
 pub fn from_slice(bytes: &[u8], headroom: usize) -> *mut mblk_t {
     let mp = alloc(headroom.saturating_add(bytes.len()));
     if !mp.is_null() {
@@ -574,13 +579,9 @@ fn checked_free(mp: *mut mblk_t) -> bool {
         }
         let (r, w) = ((*mp).b_rptr, (*mp).b_wptr);
         if r < db.base || w > db.lim || r > w {
-            violation(
-                Kind::Corruption,
-                format!(
-                    "mblk {mp:p} has rptr {r:p} wptr {w:p} outside {:p}..{:p}, allocated at {stack}",
-                    db.base, db.lim
-                ),
-            );
+            let room = format!("{:p}..{:p}", db.base, db.lim);
+            let text = format!("mblk {mp:p} has {r:p}..{w:p} outside {room}, allocated at {stack}");
+            violation(Kind::Corruption, text);
         }
         if db.free.is_none() && std::slice::from_raw_parts(db.lim, RED.len()) != RED {
             violation(
@@ -636,7 +637,8 @@ pub(crate) unsafe extern "C" fn copyb(mp: *mut mblk_t) -> *mut mblk_t {
     }
 }
 
-/// Gives `new` the type, band and flags of `old`, not its offload state: that is mac_hcksum_set's to carry over.
+/// Gives `new` the type, band and flags of `old`, not its offload state: that is mac_hcksum_set's
+/// to carry over.
 unsafe fn like(new: *mut mblk_t, old: *const mblk_t) {
     // SAFETY: the caller owns both.
     unsafe {
@@ -778,8 +780,8 @@ unsafe extern "C" fn pullupmsg(mp: *mut mblk_t, want: isize) -> i32 {
     if !live(mp, "pullupmsg") {
         return 0;
     }
-    // SAFETY: pullupmsg(9F). The first mblk_t keeps its place in whatever list it is on and gets the data block of a new
-    // message, of which nothing else is used.
+    // SAFETY: pullupmsg(9F). The first mblk_t keeps its place in whatever list it is on and gets
+    // the data block of a new message, of which nothing else is used.
     unsafe {
         let total: usize = run(mp).map(|b| len(b)).sum();
         let want = if want == -1 { total } else { want.try_into().unwrap_or(usize::MAX) };
@@ -900,6 +902,6 @@ unsafe extern "C" fn linkb(mp: *mut mblk_t, tail: *mut mblk_t) {
 }
 
 crate::symbols! { SYMBOLS "genunix":
-    allocb, freeb, freemsg, freemsgchain, copyb, copymsg, dupb, dupmsg, msgpullup, pullupmsg, adjmsg, msgsize,
-    msgdsize, linkb,
+    allocb, freeb, freemsg, freemsgchain, copyb, copymsg, dupb, dupmsg, msgpullup, pullupmsg,
+    adjmsg, msgsize, msgdsize, linkb,
 }

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! Loading and unloading modules: their init, info and fini, attach and detach, and what they leave behind.
+//! Loading and unloading modules: their init, info and fini, attach and detach, and what they leave
+//! behind.
 //!
 //! ```text
 //!   modload:    load what it depends on, init -> mod_install, attach instance 0 of its driver
-//!   modunload:  refused while others depend on it; detach (refused while open or by the driver), fini -> mod_remove;
-//!               then its kmem and mblks must all be free
+//!   modunload:  refused while others depend on it; detach (refused while open or by the driver),
+//!               fini -> mod_remove; then its kmem and mblks must all be free
 //! ```
 //! No lock is held while module code runs: a state keeps other threads out.
 use crate::check::{Kind, debug, violation};
 use crate::ctx;
 use crate::devinfo::DevInfo;
-use crate::{kmem, mblk};
+use crate::{callout, kmem, mblk};
 use illumos_sys_hdrs::{MODREV_1, mod_ops, modinfo, modldrv, modlinkage, modlmisc};
 use overlay_abi::errno::Errno;
 use parking_lot::{Condvar, Mutex};
@@ -219,8 +220,8 @@ fn load_code(name: &str, code: StaticModule, depends: &[String]) -> Result<(), E
     Err(Errno::ENXIO)
 }
 
-/// Unloads a module, or says why not: EBUSY when others depend on it, it is open or refuses to detach; else what fini
-/// says. What it leaks is recorded.
+/// Unloads a module, or says why not: EBUSY when others depend on it, it is open or refuses to
+/// detach; else what fini says. What it leaks is recorded.
 pub(crate) fn unload(name: &str) -> Result<(), Errno> {
     ctx::may_sleep("modunload");
     let code = match begin(name, false)? {
@@ -262,7 +263,8 @@ fn unload_code(name: &str, code: StaticModule) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Time given to messages that are still on their way through the kernel's threads when their module goes.
+/// Time given to messages that are still on their way through the kernel's threads when their
+/// module goes.
 const IN_FLIGHT: Duration = Duration::from_millis(300);
 
 fn check_leaks(name: &str) {
@@ -274,6 +276,7 @@ fn check_leaks(name: &str) {
     while mblk::in_use_by(module) > 0 && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(10));
     }
+    callout::leaks(Some(module));
     kmem::leaks(Some(module));
     mblk::leaks(Some(module));
 }

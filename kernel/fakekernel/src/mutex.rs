@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! kmutex_t: an adaptive mutex in the low half of its word, the number of the owner and a bit for waiters.
+//! kmutex_t: an adaptive mutex in the low half of its word, the number of the owner and a bit for
+//! waiters.
 use crate::check::{Kind, debug, violation};
 use crate::ctx;
 use crate::locks::{self, Enter, Mode};

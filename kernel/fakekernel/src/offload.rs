@@ -34,7 +34,8 @@ unsafe extern "C" fn mac_hcksum_get(
     }
 }
 
-/// Replaces the checksum request. The LSO flag lies in the same word and goes too: lso_info_set comes after.
+/// Replaces the checksum request. The LSO flag lies in the same word and goes too: lso_info_set
+/// comes after.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn mac_hcksum_set(
     mp: *mut mblk_t,

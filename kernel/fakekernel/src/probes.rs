@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! SDT probes: a call that costs a load and a branch until somebody listens.
 //!
-//! A probe is named as in D: `overlay-tx` for `__dtrace_probe_overlay__tx`. It counts and reports while it is armed; with
-//! checks on all are armed from boot.
+//! A probe is named as in D: `overlay-tx` for `__dtrace_probe_overlay__tx`. It counts and reports
+//! while it is armed; with checks on all are armed from boot.
 use crate::check::debug;
 use parking_lot::Mutex;
 use std::sync::Arc;

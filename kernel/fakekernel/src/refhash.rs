@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! refhash_t: a chained hash whose objects are counted. One that is removed while held is *dead*: lookup and next pass
-//! over it, first does not, and the last release ends it.
+//! refhash_t: a chained hash whose objects are counted. One that is removed while held is *dead*:
+//! lookup and next pass over it, first does not, and the last release ends it.
 use crate::check::{Kind, violation};
 use crate::kmem::{kmem_free, kmem_zalloc};
 use crate::list::*;
@@ -191,6 +191,6 @@ unsafe extern "C" fn refhash_next(h: *mut refhash_t, obj: *mut c_void) -> *mut c
 }
 
 crate::symbols! { SYMBOLS "genunix":
-    refhash_create, refhash_destroy, refhash_insert, refhash_remove, refhash_lookup, refhash_hold, refhash_rele,
-    refhash_first, refhash_next,
+    refhash_create, refhash_destroy, refhash_insert, refhash_remove, refhash_lookup, refhash_hold,
+    refhash_rele, refhash_first, refhash_next,
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! krwlock_t: readers, a writer and those who wait in the low half of its word, the writer's number in the high half.
+//! krwlock_t: readers, a writer and those who wait in the low half of its word, the writer's number
+//! in the high half.
 //!
-//! A waiting writer keeps new readers out, so a thread that takes the read side twice can deadlock: with checks on
-//! that is a violation even when it goes well.
+//! A waiting writer keeps new readers out, so a thread that takes the read side twice can deadlock:
+//! with checks on that is a violation even when it goes well.
 use crate::check::{Kind, debug, violation};
 use crate::ctx;
 use crate::locks::{self, Enter, Mode};
@@ -257,6 +258,6 @@ unsafe extern "C" fn rw_tryupgrade(l: *mut krwlock_t) -> c_int {
 const _: () = assert!(RW_READER == 1 && RW_WRITER == 0);
 
 crate::symbols! { SYMBOLS "unix":
-    rw_init, rw_destroy, rw_enter, rw_tryenter, rw_exit, rw_lock_held, rw_write_held, rw_read_held, rw_downgrade,
-    rw_tryupgrade,
+    rw_init, rw_destroy, rw_enter, rw_tryenter, rw_exit, rw_lock_held, rw_write_held, rw_read_held,
+    rw_downgrade, rw_tryupgrade,
 }

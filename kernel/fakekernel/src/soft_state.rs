@@ -88,5 +88,6 @@ unsafe extern "C" fn ddi_soft_state_free(state: *mut c_void, item: c_int) {
 }
 
 crate::symbols! { SYMBOLS "genunix":
-    ddi_soft_state_init, ddi_soft_state_fini, ddi_soft_state_zalloc, ddi_get_soft_state, ddi_soft_state_free,
+    ddi_soft_state_init, ddi_soft_state_fini, ddi_soft_state_zalloc, ddi_get_soft_state,
+    ddi_soft_state_free,
 }

@@ -19,7 +19,8 @@ pub(crate) struct Stack {
 struct Named {
     /// Functions inlined there, innermost first.
     functions: Vec<String>,
-    /// The kernel module whose source (or loaded text) it is; "" for code that belongs to no module.
+    /// The kernel module whose source (or loaded text) it is; "" for code that belongs to no
+    /// module.
     module: Option<Arc<str>>,
 }
 
@@ -70,7 +71,8 @@ impl Stack {
         self.named(|n| n.module.clone())
     }
 
-    /// A number that is equal for equal call sites outside fakekernel: the lock class of an unnamed lock.
+    /// A number that is equal for equal call sites outside fakekernel: the lock class of an unnamed
+    /// lock.
     pub(crate) fn site(&self) -> u64 {
         use std::hash::{DefaultHasher, Hash, Hasher};
         let mut h = DefaultHasher::new();
@@ -115,7 +117,8 @@ fn name(ip: usize) -> Named {
     out
 }
 
-/// `a <- b <- c`, without the kernel's own frames and without what lies above main or a thread's start.
+/// `a <- b <- c`, without the kernel's own frames and without what lies above main or a thread's
+/// start.
 impl std::fmt::Display for Stack {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut out = String::new();

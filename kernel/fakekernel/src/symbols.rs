@@ -41,7 +41,8 @@ macro_rules! symbols {
     };
 }
 
-/// Functions a module imports from unix that libc defines under the same name with the same meaning.
+/// Functions a module imports from unix that libc defines under the same name with the same
+/// meaning.
 macro_rules! from_libc {
     ($($f:ident)*) => {
         mod c {
@@ -51,8 +52,8 @@ macro_rules! from_libc {
     };
 }
 from_libc! {
-    bcmp bcopy bzero htonl htons memchr memcmp memcpy memmove memset ntohl ntohs strchr strcmp strlen strncmp strnlen
-    snprintf vsnprintf
+    bcmp bcopy bzero htonl htons memchr memcmp memcpy memmove memset ntohl ntohs snprintf strchr
+    strcmp strlen strncmp strnlen vsnprintf
 }
 
 /// Every exported symbol: (C name, address, providing module).

@@ -29,9 +29,9 @@ static crc32_table: [u32; 256] = {
 /// Not in illumos-sys-hdrs: no driver of ours asks for it.
 const U8_VALIDATE_CHECK_ADDITIONAL: c_int = 0x0020_0000;
 
-/// Counts the characters, up to a NUL, of at most `n` bytes: with U8_VALIDATE_ENTIRE all, else the first only. -1 with
-/// EILSEQ at one that is not UTF-8, EINVAL at one that is cut off, and with U8_VALIDATE_CHECK_ADDITIONAL EBADF at one
-/// of the list. See u8_validate(9F).
+/// Counts the characters, up to a NUL, of at most `n` bytes: with U8_VALIDATE_ENTIRE all, else the
+/// first only. -1 with EILSEQ at one that is not UTF-8, EINVAL at one that is cut off, and with
+/// U8_VALIDATE_CHECK_ADDITIONAL EBADF at one of the list. See u8_validate(9F).
 #[unsafe(no_mangle)]
 unsafe extern "C" fn u8_validate(
     s: *mut c_char,
@@ -84,7 +84,8 @@ fn validate(bytes: &[u8], entire: bool, forbidden: &[&[u8]]) -> Result<c_int, c_
     }
 }
 
-/// glibc before 2.38 has no strlcpy, and later ones must not meet a second: a loaded module finds it by table only.
+/// glibc before 2.38 has no strlcpy, and later ones must not meet a second: a loaded module finds
+/// it by table only.
 unsafe extern "C" fn strlcpy(dst: *mut c_char, src: *const c_char, size: usize) -> usize {
     // SAFETY: strlcpy(9F).
     unsafe {

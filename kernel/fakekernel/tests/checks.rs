@@ -107,7 +107,8 @@ fn kmem_free_twice_and_of_foreign_memory() {
 #[test]
 fn kmem_overrun_and_write_after_free() {
     let k = debug();
-    // SAFETY: the byte behind the end is the kernel's red zone, and freed memory rests in its quarantine.
+    // SAFETY: the byte behind the end is the kernel's red zone, and freed memory rests in its
+    // quarantine.
     unsafe {
         let p = kmem_alloc(40, KM_SLEEP).cast::<u8>();
         p.add(40).write(1);
@@ -498,4 +499,33 @@ fn a_dropped_kernel_with_violations_fails_the_test() {
     assert!(r.is_err());
     // And the next one boots.
     debug().shutdown().expect("a new list");
+}
+
+static CALLED: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+
+unsafe extern "C" fn called(arg: *mut c_void) {
+    // A callout must not sleep.
+    ctx::may_sleep("nothing");
+    CALLED.fetch_add(arg as usize, std::sync::atomic::Ordering::SeqCst);
+}
+
+#[test]
+fn timeouts() {
+    let k = debug();
+    let count = || CALLED.load(std::sync::atomic::Ordering::SeqCst);
+    // SAFETY: as timeout(9F) says.
+    unsafe {
+        timeout(called, 5 as *mut c_void, 1);
+        let late = timeout(called, 70 as *mut c_void, 100_000);
+        while count() == 0 {
+            std::thread::yield_now();
+        }
+        assert_eq!(count(), 5);
+        assert!(untimeout(late) > 90_000);
+        assert_eq!(untimeout(late), -1);
+        expect(&[Kind::Sleep]);
+        timeout(called, 900 as *mut c_void, 100_000);
+    }
+    let v = k.shutdown().expect_err("one is pending");
+    assert!(v.len() == 1 && v[0].text.contains("timeouts"), "{v:#?}");
 }

@@ -52,7 +52,8 @@ unsafe extern "C" {
     pub fn ddi_get_lbolt() -> clock_t;
     pub fn drv_usectohz(us: clock_t) -> clock_t;
     pub fn drv_hztousec(ticks: clock_t) -> clock_t;
-    /// Calls `f(arg)` once, so many ticks from now, from a thread that must not sleep for long. The id is for untimeout.
+    /// Calls `f(arg)` once, so many ticks from now, from a thread that must not sleep for long. The
+    /// id is for untimeout.
     pub fn timeout(
         f: unsafe extern "C" fn(*mut c_void),
         arg: *mut c_void,

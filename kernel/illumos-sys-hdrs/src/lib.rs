@@ -6,17 +6,21 @@
 //!        drivers        safe        declares            defines
 //! ```
 //!
-//! Everything a kernel module of this project may call is declared here under its C name, once. On illumos krtld
-//! binds the symbols to genunix, unix, misc/mac and their like; off illumos `fakekernel` defines every one of them.
-//! Nothing else in the project knows which of the two it runs on.
+//! Everything a kernel module of this project may call is declared here under its C name, once. On
+//! illumos krtld binds the symbols to genunix, unix, misc/mac and their like; off illumos
+//! `fakekernel` defines every one of them. Nothing else in the project knows which of the two it
+//! runs on.
 //!
-//! * Layouts are those of illumos on amd64 (`_KERNEL`, LP64). They are compared with `shared/abi/kernel_abi.json` by
-//!   this crate's tests, because fakekernel shares these definitions and would agree with any mistake made here.
-//! * Types whose inside is the kernel's own business (`cred_t`, `dev_info_t`, ...) are opaque: only pointers to them
-//!   pass. A `dblk_t` shows the fields that datab(9S) documents and not the rest, which moves between releases:
-//!   checksum and LSO state go through `mac_hcksum_get` and friends.
-//! * Locks are opaque words of the real sizes. Their address is their identity: they must not move once initialised.
-//! * Ownership notes of each function are in section 9F of the manual and in `shared/abi/kernel_imports.json`.
+//! * Layouts are those of illumos on amd64 (`_KERNEL`, LP64). They are compared with
+//!   `shared/abi/kernel_abi.json` by this crate's tests, because fakekernel shares these
+//!   definitions and would agree with any mistake made here.
+//! * Types whose inside is the kernel's own business (`cred_t`, `dev_info_t`, ...) are opaque: only
+//!   pointers to them pass. A `dblk_t` shows the fields that datab(9S) documents and not the rest,
+//!   which moves between releases: checksum and LSO state go through `mac_hcksum_get` and friends.
+//! * Locks are opaque words of the real sizes. Their address is their identity: they must not move
+//!   once initialised.
+//! * Ownership notes of each function are in section 9F of the manual and in
+//!   `shared/abi/kernel_imports.json`.
 #![no_std]
 #![allow(non_camel_case_types)]
 

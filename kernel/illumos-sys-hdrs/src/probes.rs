@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! The SDT probe points of this project's kernel modules.
 //!
-//! A probe is a call of an undefined `__dtrace_probe_NAME`: krtld replaces the call by no-ops and the sdt provider
-//! arms it (`__` in NAME reads as `-` in D). There is one list of them, so that what a driver fires, what
-//! fakekernel defines and what the manual lists cannot differ. All take five words; unused ones are 0.
+//! A probe is a call of an undefined `__dtrace_probe_NAME`: krtld replaces the call by no-ops and
+//! the sdt provider arms it (`__` in NAME reads as `-` in D). There is one list of them, so that
+//! what a driver fires, what fakekernel defines and what the manual lists cannot differ. All take
+//! five words; unused ones are 0.
 //!
 //! | probe | arg0 | arg1 | arg2 | arg3 |
 //! |---|---|---|---|---|

@@ -25,12 +25,15 @@ macro_rules! opaque {
     ($($(#[$m:meta])* $name:ident),* $(,)?) => { $(
         $(#[$m])*
         #[repr(C)]
-        pub struct $name { _opaque: [u8; 0], _pin: core::marker::PhantomData<(*mut u8, core::marker::PhantomPinned)> }
+        pub struct $name {
+            _opaque: [u8; 0],
+            _pin: core::marker::PhantomData<(*mut u8, core::marker::PhantomPinned)>,
+        }
     )* };
 }
 opaque! {
-    cred_t, dev_info_t, queue_t, id_space_t, kmem_cache_t, vmem_t, pollhead, buf, uio, aio_req, as_t, bus_ops,
-    streamtab, mod_ops, frtn_t, vnode,
+    cred_t, dev_info_t, queue_t, id_space_t, kmem_cache_t, vmem_t, pollhead, buf, uio, aio_req, as_t,
+    bus_ops, streamtab, mod_ops, frtn_t, vnode,
     /// What `mac_handle_t` points to.
     mac_impl,
     /// What `mac_resource_handle_t` points to.
@@ -75,7 +78,8 @@ pub struct mblk_t {
     pub b_flag: u16,
     pub b_queue: *mut queue_t,
 }
-/// A data block. Only what datab(9S) documents; the block is longer than this and only the kernel makes one.
+/// A data block. Only what datab(9S) documents; the block is longer than this and only the kernel
+/// makes one.
 #[repr(C)]
 pub struct dblk_t {
     pub db_frtnp: *mut frtn_t,
@@ -400,12 +404,13 @@ pub struct T_unitdata_ind {
     pub OPT_length: i32,
     pub OPT_offset: i32,
 }
-/// Owns the chain of `mblk_t` (linked by b_next); the size is the bytes of all. B_FALSE stops delivery until
-/// `ksocket_krecv_unblock`.
+/// Owns the chain of `mblk_t` (linked by b_next); the size is the bytes of all. B_FALSE stops
+/// delivery until `ksocket_krecv_unblock`.
 pub type ksocket_krecv_f =
     unsafe extern "C" fn(ksocket_t, *mut mblk_t, usize, c_int, *mut c_void) -> boolean_t;
 
-// SAFETY: these tables are constant once built; the pointers in them are to other constants of a module.
+// SAFETY: these tables are constant once built; the pointers in them are to other constants of a
+// module.
 unsafe impl Sync for modldrv {}
 // SAFETY: as above.
 unsafe impl Sync for modlmisc {}
