@@ -8,6 +8,8 @@
 //!
 //! Nothing outlives a test: namespaces and processes are removed on drop, also when the test fails.
 
+pub mod packet;
+
 use anyhow::{Context, Result, bail};
 use std::io::Write;
 use std::process::{Command, Output};
@@ -32,8 +34,14 @@ pub fn cannot_use_netns() -> Option<&'static str> {
     if !rustix::process::geteuid().is_root() {
         return Some("needs root");
     }
-    if Command::new("ip").arg("-V").output().is_err() {
-        return Some("needs ip(8) of iproute2");
+    for (program, why) in [
+        ("ip", "needs ip(8) of iproute2"),
+        ("ping", "needs ping(8) of iputils"),
+        ("ethtool", "needs ethtool(8)"),
+    ] {
+        if Command::new(program).arg("-V").output().is_err() {
+            return Some(why);
+        }
     }
     let probe = format!("ovt-probe-{}", std::process::id());
     match Netns::create(&probe) {
