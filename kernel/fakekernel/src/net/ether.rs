@@ -23,6 +23,7 @@ pub type Mac = [u8; 6];
 pub const BROADCAST: Mac = [0xff; 6];
 
 /// Whether the group bit is set.
+#[inline]
 pub fn is_group(a: &Mac) -> bool {
     a[0] & 1 != 0
 }
@@ -54,6 +55,7 @@ pub struct Link {
 
 impl Link {
     /// Reads the header; `None` when there are fewer than 14 bytes, or 18 with a tag.
+    #[inline]
     pub fn parse(b: &[u8]) -> Option<Link> {
         let h: &[u8; ETHER_HDR] = b.first_chunk()?;
         let dst = [h[0], h[1], h[2], h[3], h[4], h[5]];
@@ -68,6 +70,7 @@ impl Link {
     }
 
     /// VLAN id of the tag; 0 for an untagged or priority-tagged frame.
+    #[inline]
     pub fn vid(&self) -> u16 {
         self.tci.unwrap_or(0) & 0x0fff
     }
@@ -92,6 +95,7 @@ pub struct Ip {
 
 impl Ip {
     /// Follows the network header of a frame, and the extension headers of IPv6, to the transport header.
+    #[inline]
     pub fn parse(frame: &[u8], link: &Link) -> Option<Ip> {
         match link.ethertype {
             ETHERTYPE_IP => Ip::parse_v4(frame, link.len),
@@ -100,6 +104,7 @@ impl Ip {
         }
     }
 
+    #[inline]
     fn parse_v4(frame: &[u8], l3: usize) -> Option<Ip> {
         let h: &[u8; 20] = frame.get(l3..)?.first_chunk()?;
         let ihl = usize::from(h[0] & 0x0f) * 4;
@@ -144,47 +149,70 @@ impl Ip {
     }
 }
 
-/// A hash of the headers that tell flows apart: link addresses, tag, IP addresses, protocol, ports.
+/// A hash of the headers that tell flows apart: link addresses, VLAN, IP addresses, protocol, ports.
 ///
 /// Fragments hash without ports so that all parts of a packet stay together. 0 when there is no Ethernet header.
 pub fn flow_hash(frame: &[u8]) -> u32 {
-    let Some(link) = Link::parse(frame) else { return 0 };
-    let mut h = Mixer(0x9e37_79b9_7f4a_7c15);
-    h.add(u64::from_be_bytes([
-        link.dst[0],
-        link.dst[1],
-        link.dst[2],
-        link.dst[3],
-        link.dst[4],
-        link.dst[5],
-        link.src[0],
-        link.src[1],
-    ]));
-    h.add(u64::from(u32::from_be_bytes([link.src[2], link.src[3], link.src[4], link.src[5]])));
-    h.add(u64::from(link.vid()));
-    if let Some(ip) = Ip::parse(frame, &link) {
-        for part in ip.addresses(frame).chunks_exact(8) {
-            h.add(u64::from_le_bytes(part.try_into().unwrap_or_default()));
-        }
-        let ports = match ip.proto {
-            IPPROTO_TCP | IPPROTO_UDP | 132 | 50 if !ip.fragment => {
-                frame.get(ip.l4..ip.l4 + 4).and_then(|p| p.try_into().ok()).map(u32::from_le_bytes)
-            }
-            _ => None,
-        };
-        h.add(u64::from(ports.unwrap_or(0)) << 8 | u64::from(ip.proto));
+    // Most frames: untagged, IPv4 without options, not a fragment, and a transport with ports.
+    if let Some(h) = frame.first_chunk::<38>()
+        && (h[12], h[13], h[14]) == (0x08, 0x00, 0x45)
+        && (h[20] & 0x3f | h[21]) == 0
+        && has_ports(h[23])
+    {
+        let ports = u32::from_le_bytes([h[34], h[35], h[36], h[37]]);
+        return fold(mix_v4(mix_link(le64(h, 0), le64(h, 6), 0), le64(h, 26), ports, h[23]));
     }
-    h.0 as u32 ^ (h.0 >> 32) as u32
+    let Some(link) = Link::parse(frame) else { return 0 };
+    let word =
+        |at: usize| frame.get(at..).and_then(|b| b.first_chunk::<8>()).map_or(0, |w| le64(w, 0));
+    let mut h = mix_link(word(0), word(6), link.vid());
+    if let Some(ip) = Ip::parse(frame, &link) {
+        let ports = match frame.get(ip.l4..).and_then(<[u8]>::first_chunk) {
+            Some(p) if has_ports(ip.proto) && !ip.fragment => u32::from_le_bytes(*p),
+            _ => 0,
+        };
+        if ip.v6 {
+            let at = ip.l3 + 8;
+            h = mix(h ^ word(at), word(at + 8) ^ SEED);
+            h = mix(h ^ word(at + 16), word(at + 24) ^ SEED);
+            h = mix_v4(h, 0, ports, ip.proto);
+        } else {
+            h = mix_v4(h, word(ip.l3 + 12), ports, ip.proto);
+        }
+    }
+    fold(h)
 }
 
-/// Multiply and fold, one 64-bit word a step.
-struct Mixer(u64);
+/// Whether the transport header begins with what tells flows apart: TCP, UDP, SCTP, and ESP with its index.
+fn has_ports(proto: u8) -> bool {
+    matches!(proto, IPPROTO_TCP | IPPROTO_UDP | 132 | 50)
+}
 
-impl Mixer {
-    fn add(&mut self, word: u64) {
-        let wide = u128::from(self.0 ^ word) * 0xff51_afd7_ed55_8ccd_u128;
-        self.0 = (wide as u64) ^ (wide >> 64) as u64 ^ 0x2545_f491_4f6c_dd1d;
-    }
+#[inline]
+fn le64<const N: usize>(b: &[u8; N], at: usize) -> u64 {
+    let b = &b[at..at + 8];
+    u64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]])
+}
+
+/// `dst` and `src` begin at bytes 0 and 6 of the header: together bytes 0 to 13, two of them twice.
+fn mix_link(dst: u64, src: u64, vid: u16) -> u64 {
+    mix(dst ^ SEED, src ^ u64::from(vid))
+}
+
+fn mix_v4(h: u64, addresses: u64, ports: u32, proto: u8) -> u64 {
+    mix(h ^ addresses, (u64::from(ports) << 8 | u64::from(proto)) ^ SEED)
+}
+
+fn fold(h: u64) -> u32 {
+    h as u32 ^ (h >> 32) as u32
+}
+
+const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Both halves of the product: every bit of either word reaches every bit of the result.
+fn mix(a: u64, b: u64) -> u64 {
+    let wide = u128::from(a) * u128::from(b | 1);
+    wide as u64 ^ (wide >> 64) as u64
 }
 
 #[cfg(test)]
@@ -239,5 +267,11 @@ mod tests {
         }
         assert!(seen.len() > 900, "{}", seen.len());
         assert_eq!(flow_hash(&f[..13]), 0);
+        // Options in the IP header, or data cut off behind the ports, do not change the flow.
+        let one = flow_hash(&f);
+        assert_eq!(flow_hash(&f[..38]), one);
+        f[14] = 0x46;
+        f.splice(34..34, [1, 1, 1, 1]);
+        assert_eq!(flow_hash(&f), one);
     }
 }

@@ -146,11 +146,11 @@ unsafe extern "C" fn ksocket_socket(
     }
 }
 
-/// An illumos sockaddr_in6.
+/// An illumos sockaddr_in6, as the host has it.
 ///
 /// # Safety
 /// `addr` is null or points to `len` bytes.
-unsafe fn address(addr: *const c_void, len: u32) -> Result<SocketAddrV6, c_int> {
+unsafe fn address(addr: *const c_void, len: u32) -> Result<libc::sockaddr_in6, c_int> {
     if addr.is_null() || (len as usize) < size_of::<sockaddr_in6>() {
         return Err(EINVAL);
     }
@@ -159,8 +159,13 @@ unsafe fn address(addr: *const c_void, len: u32) -> Result<SocketAddrV6, c_int> 
     if c_int::from(sin6.sin6_family) != AF_INET6 {
         return Err(EAFNOSUPPORT);
     }
-    let ip = Ipv6Addr::from(sin6.sin6_addr.s6_addr);
-    Ok(SocketAddrV6::new(ip, u16::from_be(sin6.sin6_port), 0, sin6.sin6_scope_id))
+    Ok(libc::sockaddr_in6 {
+        sin6_family: libc::AF_INET6 as libc::sa_family_t,
+        sin6_port: sin6.sin6_port,
+        sin6_flowinfo: 0,
+        sin6_addr: libc::in6_addr { s6_addr: sin6.sin6_addr.s6_addr },
+        sin6_scope_id: sin6.sin6_scope_id,
+    })
 }
 
 #[unsafe(no_mangle)]
@@ -180,7 +185,7 @@ unsafe extern "C" fn ksocket_bind(
         }
     };
     let bound = k.main.with_fd(|fd| {
-        udp::bind(fd, to)?;
+        udp::bind(fd, &to)?;
         udp::local(fd)
     });
     match bound {
@@ -262,12 +267,13 @@ unsafe extern "C" fn ksocket_sendmblk(
         let sender = k.sender(*mpp);
         if capture::any() {
             let from = sender.with_fd(udp::local).unwrap_or(UNSPECIFIED);
-            capture::datagram(Direction::Out, (from, to), Slices::of(*mpp));
+            let ends = (from, udp::from_linux(&to));
+            capture::datagram(Direction::Out, ends, Slices::of(*mpp));
         }
         let Some(m) = Msg::from_raw(std::mem::replace(&mut *mpp, std::ptr::null_mut())) else {
             return EINVAL;
         };
-        match sender.send(m, len, to, wait) {
+        match sender.send(m, len, &to, wait) {
             Outcome::Sent => 0,
             Outcome::Again(m) => {
                 underlay::add(&underlay::OUT_BLOCKED, 1);
@@ -306,7 +312,7 @@ impl Ksock {
             let port = PORT_BASE + offset as u16;
             let fd = udp::socket().ok()?;
             let at = SocketAddrV6::new(*local.ip(), port, 0, local.scope_id());
-            match udp::bind(&fd, at) {
+            match udp::bind(&fd, &udp::linux_addr(at)) {
                 Ok(()) => {
                     // Nothing is ever read from it.
                     let _ = udp::set(&fd, libc::SOL_SOCKET, libc::SO_RCVBUF, 0);
@@ -353,21 +359,27 @@ unsafe fn hashed_port(mp: *mut mblk_t) -> Option<u16> {
     if head.as_ptr().addr() % 2 != 0 || head.len() < VXLAN_HDR {
         return None;
     }
-    let hash = match head.get(VXLAN_HDR..VXLAN_HDR + HASHED) {
-        Some(inner) => ether::flow_hash(inner),
-        None => {
-            // Short, or spread over blocks.
-            let mut b = [0; HASHED];
-            let mut n = 0;
-            for s in std::iter::once(&head[VXLAN_HDR..]).chain(slices) {
-                let k = s.len().min(b.len() - n);
-                b[n..n + k].copy_from_slice(&s[..k]);
-                n += k;
-            }
-            ether::flow_hash(&b[..n])
-        }
+    let inner = &head[VXLAN_HDR..];
+    // SAFETY: a live message.
+    let hash = if inner.len() >= HASHED || unsafe { (*mp).b_cont.is_null() } {
+        ether::flow_hash(inner)
+    } else {
+        gathered_hash(inner, slices)
     };
     (hash != 0).then(|| PORT_BASE + (hash as usize % PORT_COUNT) as u16)
+}
+
+/// The hash of an inner frame that goes on in other blocks.
+#[cold]
+fn gathered_hash(first: &[u8], rest: Slices<'_>) -> u32 {
+    let mut b = [0; HASHED];
+    let mut n = 0;
+    for s in std::iter::once(first).chain(rest) {
+        let k = s.len().min(b.len() - n);
+        b[n..n + k].copy_from_slice(&s[..k]);
+        n += k;
+    }
+    ether::flow_hash(&b[..n])
 }
 
 #[unsafe(no_mangle)]

@@ -17,13 +17,13 @@ use super::perim::Perimeter;
 use super::port::{Port, RxScope};
 use crate::check::{Kind, violation};
 use crate::ctx;
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use illumos_sys_hdrs as sys;
 use parking_lot::Mutex;
 use std::collections::HashSet;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 use sys::*;
 
 /// Names of drivers that called mac_init_ops, and every MAC ever registered.
@@ -57,8 +57,6 @@ pub struct Mac {
     pub linkid: AtomicU32,
     state: Mutex<State>,
     ports: ArcSwap<Ports>,
-    /// Frames of the provider that no port wanted, or too short to have a header.
-    pub rx_unclaimed: AtomicU64,
 }
 
 #[derive(Default)]
@@ -74,9 +72,9 @@ unsafe impl Send for Mac {}
 // SAFETY: as above.
 unsafe impl Sync for Mac {}
 
-/// The stations of a MAC.
+/// The ports of a MAC.
 #[derive(Default)]
-struct Ports {
+pub struct Ports {
     /// VNICs by address and VLAN id, sorted.
     stations: Vec<(u64, Arc<Port>)>,
     all: Vec<Arc<Port>>,
@@ -105,6 +103,37 @@ impl Ports {
             return Some(p);
         }
         self.station(&link.dst, 0)
+    }
+}
+
+impl Ports {
+    /// Fans a frame out to the ports that are to have it; `from` is the one that sent it, `None` for the wire. What
+    /// the wire should have (too) comes back.
+    pub fn deliver(&self, msg: Msg, link: &Link, from: Option<&Arc<Port>>) -> Option<Msg> {
+        let other = |p: &Arc<Port>| from.is_none_or(|f| !Arc::ptr_eq(f, p));
+        if ether::is_group(&link.dst) {
+            for p in self.all.iter().filter(|p| other(p) && p.hears(link)) {
+                if let Some(c) = msg.flatten(HEADROOM) {
+                    p.receive(c, link);
+                }
+            }
+            return Some(msg);
+        }
+        for p in self.raw.iter().filter(|p| other(p)) {
+            if let Some(c) = msg.flatten(HEADROOM) {
+                p.receive(c, link);
+            }
+        }
+        match self.unicast(link) {
+            Some(p) => {
+                // To itself: nobody else would answer.
+                if other(p) {
+                    p.receive(msg, link);
+                }
+                None
+            }
+            None => Some(msg),
+        }
     }
 }
 
@@ -326,47 +355,9 @@ impl Mac {
         unsafe { Chain::from_raw(tx(self.driver_arg, chain.into_raw())) }
     }
 
-    /// Fans one frame of the provider out to ports, or what a port sent out to its siblings (`from`).
-    ///
-    /// `local_only` says whether the frame is consumed (`None`) or comes back because the provider should have it.
-    pub fn deliver(&self, msg: Msg, from: Option<&Arc<Port>>) -> Option<Msg> {
-        let link = match Link::parse(msg.head()) {
-            Some(l) => l,
-            None => match peek_link(&msg) {
-                Some(l) => l,
-                None => {
-                    self.rx_unclaimed.fetch_add(1, Ordering::Relaxed);
-                    return None;
-                }
-            },
-        };
-        let table = self.ports.load();
-        let other = |p: &Arc<Port>| from.is_none_or(|f| !Arc::ptr_eq(f, p));
-        if ether::is_group(&link.dst) {
-            for p in table.all.iter().filter(|p| other(p) && p.hears(&link)) {
-                if let Some(c) = msg.flatten(HEADROOM) {
-                    p.receive(c, &link);
-                }
-            }
-            return from.is_some().then_some(msg);
-        }
-        for p in table.raw.iter().filter(|p| other(p)) {
-            if let Some(c) = msg.flatten(HEADROOM) {
-                p.receive(c, &link);
-            }
-        }
-        match table.unicast(&link) {
-            Some(p) if other(p) => p.receive(msg, &link),
-            // To itself: nobody else would answer.
-            Some(_) => {}
-            None if from.is_some() => return Some(msg),
-            None => {
-                if table.raw.is_empty() {
-                    self.rx_unclaimed.fetch_add(1, Ordering::Relaxed);
-                }
-            }
-        }
-        None
+    /// The ports as they are now, for a burst of frames.
+    pub fn table(&self) -> Guard<Arc<Ports>> {
+        self.ports.load()
     }
 
     /// Sets the MTU through the provider, as mac_set_prop does.
@@ -595,7 +586,6 @@ unsafe fn register(r: &mac_register_t) -> Result<Arc<Mac>, c_int> {
         linkid: AtomicU32::new(0),
         state: Mutex::new(State::default()),
         ports: ArcSwap::default(),
-        rx_unclaimed: AtomicU64::new(0),
     });
     let mut all = MACS.lock();
     if all.iter().any(|m| m.alive.load(Ordering::SeqCst) && m.name == mac.name) {
@@ -649,8 +639,11 @@ unsafe extern "C" fn mac_rx(mh: mac_handle_t, _ring: mac_resource_handle_t, chai
         capture::chain(mac.linkid.load(Ordering::Relaxed), Direction::In, &chain);
     }
     let _scope = RxScope::enter();
+    let table = mac.table();
     while let Some(m) = chain.pop() {
-        mac.deliver(m, None);
+        if let Some(link) = Link::parse(m.head()).or_else(|| peek_link(&m)) {
+            table.deliver(m, &link, None);
+        }
     }
 }
 

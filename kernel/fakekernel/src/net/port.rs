@@ -10,7 +10,7 @@ use super::capture::{self, Direction};
 use super::client::{Frames, RxBatch};
 use super::ether::{self, ETHER_HDR, Link, VLAN_TAG};
 use super::gro;
-use super::mac::{Capabilities, Mac};
+use super::mac::{Capabilities, Mac, Ports};
 use super::msg::{Chain, Msg};
 use super::notify::Note;
 use super::offload::{self, HEADROOM};
@@ -197,11 +197,12 @@ impl Port {
         let _scope = RxScope::enter();
         let _batch = udp::Batch::open();
         let Frames { mut ready, mut fresh } = frames;
+        let siblings = self.mac.table();
         loop {
             while ready.count() < BURST
                 && let Some(m) = fresh.pop()
             {
-                if self.prepare(m, caps, &mut ready).is_none() {
+                if self.prepare(m, &siblings, caps, &mut ready).is_none() {
                     self.stats.tx_drops.fetch_add(1, Ordering::Relaxed);
                 }
             }
@@ -216,8 +217,14 @@ impl Port {
     }
 
     /// Checks and tags a frame, loops it back to siblings, and finishes what the provider cannot. `None`: refused.
-    fn prepare(self: &Arc<Self>, mut msg: Msg, caps: &Capabilities, out: &mut Chain) -> Option<()> {
-        let link = Link::parse(msg.head())?;
+    fn prepare(
+        self: &Arc<Self>,
+        mut msg: Msg,
+        siblings: &Ports,
+        caps: &Capabilities,
+        out: &mut Chain,
+    ) -> Option<()> {
+        let mut link = Link::parse(msg.head())?;
         let marks = msg.marks();
         let sdu = if marks.wants_lso() {
             // Of each segment: the headers from the network layer on, and one MSS.
@@ -237,12 +244,15 @@ impl Port {
         }
         if self.vid != 0 {
             match link.tci {
-                None => msg = tag(msg, self.vid)?,
+                None => {
+                    msg = tag(msg, self.vid)?;
+                    link = Link::parse(msg.head())?;
+                }
                 Some(_) if link.vid() == self.vid => {}
                 Some(_) => return None,
             }
         }
-        match self.mac.deliver(msg, Some(self)) {
+        match siblings.deliver(msg, &link, Some(self)) {
             Some(msg) => offload::finish(msg, caps, out).ok(),
             None => Some(()),
         }

@@ -15,7 +15,7 @@ use super::msg::Msg;
 use super::offload::HEADROOM;
 use super::underlay;
 use parking_lot::Mutex;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::ffi::c_int;
 use std::mem::{size_of, zeroed};
@@ -109,13 +109,12 @@ pub fn set(fd: &impl AsRawFd, level: c_int, option: c_int, value: c_int) -> Resu
 }
 
 /// Binds. Errors are illumos numbers.
-pub fn bind(fd: &impl AsRawFd, to: SocketAddrV6) -> Result<(), c_int> {
-    let sa = linux_addr(to);
-    // SAFETY: the address is of this frame and as long as said.
+pub fn bind(fd: &impl AsRawFd, to: &libc::sockaddr_in6) -> Result<(), c_int> {
+    // SAFETY: the address outlives the call and is as long as said.
     let r = unsafe {
         libc::bind(
             fd.as_raw_fd(),
-            (&raw const sa).cast(),
+            std::ptr::from_ref(to).cast(),
             size_of::<libc::sockaddr_in6>() as libc::socklen_t,
         )
     };
@@ -186,19 +185,50 @@ impl Sender {
 
     /// Sends a message of `len` bytes, or queues it for the end of the thread's batch. `wait`: for room, instead of
     /// [`Outcome::Again`].
-    pub fn send(self: &Arc<Self>, msg: Msg, len: usize, to: SocketAddrV6, wait: bool) -> Outcome {
-        let mut d = Datagram { msg, len, to: linux_addr(to) };
-        if d.msg.slices().count() > BLOCKS {
-            match d.msg.flatten(HEADROOM) {
-                Some(m) => d.msg = m,
+    #[inline]
+    pub fn send(
+        self: &Arc<Self>,
+        mut msg: Msg,
+        len: usize,
+        to: &libc::sockaddr_in6,
+        wait: bool,
+    ) -> Outcome {
+        if !msg.is_contiguous() && msg.slices().count() > BLOCKS {
+            match msg.flatten(HEADROOM) {
+                Some(m) => msg = m,
                 None => return Outcome::Failed(errno::ENOMEM),
             }
         }
-        let batched = BATCH.with_borrow(|b| b.depth > 0);
-        let limit = if batched { QUEUE } else { 1 };
         let mut q = self.queue.lock();
+        if DEPTH.get() == 0 || q.waiting.len() >= QUEUE || q.fd.is_none() {
+            return self.send_now(&mut q, Datagram { msg, len, to: *to }, wait);
+        }
+        q.waiting.push_back(Datagram { msg, len, to: *to });
+        drop(q);
+        if LAST.get() != Arc::as_ptr(self) {
+            self.mark();
+        }
+        Outcome::Sent
+    }
+
+    /// Has the thread's batch flush this sender.
+    #[cold]
+    fn mark(self: &Arc<Self>) {
+        LAST.set(Arc::as_ptr(self));
+        DIRTY.with_borrow_mut(|d| {
+            if !d.iter().any(|s| Arc::ptr_eq(s, self)) {
+                d.push(self.clone());
+            }
+        });
+    }
+
+    /// Sends without queueing; in a batch, makes room in the queue first.
+    #[cold]
+    fn send_now(self: &Arc<Self>, q: &mut Queue, d: Datagram, wait: bool) -> Outcome {
+        let batched = DEPTH.get() > 0;
+        let limit = if batched { QUEUE } else { 1 };
         while q.waiting.len() >= limit {
-            let _ = self.flush(&mut q);
+            let _ = self.flush(q);
             if q.waiting.len() < limit {
                 break;
             }
@@ -213,16 +243,11 @@ impl Sender {
         }
         q.waiting.push_back(d);
         if batched {
-            drop(q);
-            BATCH.with_borrow_mut(|b| {
-                if !b.dirty.iter().any(|s| Arc::ptr_eq(s, self)) {
-                    b.dirty.push(self.clone());
-                }
-            });
+            self.mark();
             return Outcome::Sent;
         }
         loop {
-            if let Err(e) = self.flush(&mut q) {
+            if let Err(e) = self.flush(q) {
                 return Outcome::Failed(e);
             }
             match q.waiting.pop_back() {
@@ -378,12 +403,12 @@ impl Gather {
 }
 
 thread_local! {
-    static BATCH: RefCell<State> = const { RefCell::new(State { depth: 0, dirty: Vec::new() }) };
-}
-
-struct State {
-    depth: u32,
-    dirty: Vec<Arc<Sender>>,
+    /// Batches open on the thread.
+    static DEPTH: Cell<u32> = const { Cell::new(0) };
+    /// The sender that was used last: it is in `DIRTY`.
+    static LAST: Cell<*const Sender> = const { Cell::new(std::ptr::null()) };
+    /// Senders to flush at the end of the batch.
+    static DIRTY: RefCell<Vec<Arc<Sender>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// While the outermost of a thread lives its datagrams are collected; at its end they are sent.
@@ -393,18 +418,20 @@ pub struct Batch(std::marker::PhantomData<*const ()>);
 impl Batch {
     /// Opens a batch.
     pub fn open() -> Batch {
-        BATCH.with_borrow_mut(|b| b.depth += 1);
+        DEPTH.set(DEPTH.get() + 1);
         Batch(std::marker::PhantomData)
     }
 }
 
 impl Drop for Batch {
     fn drop(&mut self) {
-        let dirty = BATCH.with_borrow_mut(|b| {
-            b.depth -= 1;
-            if b.depth == 0 { std::mem::take(&mut b.dirty) } else { Vec::new() }
-        });
-        for s in dirty {
+        DEPTH.set(DEPTH.get() - 1);
+        if DEPTH.get() > 0 || LAST.get().is_null() {
+            return;
+        }
+        LAST.set(std::ptr::null());
+        let mut dirty = DIRTY.take();
+        for s in dirty.drain(..) {
             let mut q = s.queue.lock();
             let _ = s.flush(&mut q);
             if !q.waiting.is_empty() {
@@ -412,6 +439,8 @@ impl Drop for Batch {
                 writer(s);
             }
         }
+        // Keeps the allocation.
+        DIRTY.set(dirty);
     }
 }
 
