@@ -10,6 +10,8 @@
  *	CALLBACKS	vpo_callbacks
  *	ANSWER		what lookups are answered with
  *	ANSWERS		how often, default 1
+ *	PREFIX		first three bytes of all destinations
+ *	PEER		last byte of the destination of all broadcasts and multicasts
  *	ZERO		answers with an empty destination
  *	SLOW		lookups take so many microseconds
  *	BOTH		has functions of both modes
@@ -41,6 +43,9 @@
 #endif
 #ifndef ANSWER
 #define	ANSWER VARPD_LOOKUP_OK
+#endif
+#ifndef PREFIX
+#define	PREFIX 192, 0, 2
 #endif
 #ifndef ANSWERS
 #define	ANSWERS 1
@@ -123,7 +128,7 @@ test_destroy(void *arg)
 static void
 point(overlay_target_point_t *p)
 {
-	static const uint8_t addr[16] = { [10] = 0xff, [11] = 0xff, 192, 0, 2, 7 };
+	static const uint8_t addr[16] = { [10] = 0xff, [11] = 0xff, PREFIX, 7 };
 
 	memcpy(&p->otp_ip, addr, sizeof (addr));
 	p->otp_port = 4789;
@@ -169,6 +174,7 @@ test_lookup(void *arg, varpd_query_handle_t *query, const overlay_targ_lookup_t 
 	usleep(SLOW);
 #endif
 	/* A broadcast changes the state of the link, for a test of the callbacks. */
+#ifndef PEER
 	if (request->otl_dstaddr[0] == 0xff) {
 		struct in_addr ip = { htonl(0x0a010009) };
 
@@ -176,9 +182,14 @@ test_lookup(void *arg, varpd_query_handle_t *query, const overlay_targ_lookup_t 
 		libvarpd_inject_varp(t->handle, request->otl_dstaddr, NULL);
 		libvarpd_inject_arp(t->handle, 5, request->otl_dstaddr, &ip, request->otl_dstaddr);
 	}
+#endif
 	point(p);
 	/* The last byte of the address is that of the destination. */
 	((uint8_t *)&p->otp_ip)[15] = request->otl_dstaddr[5];
+#ifdef PEER
+	if (request->otl_dstaddr[0] & 1)
+		((uint8_t *)&p->otp_ip)[15] = PEER;
+#endif
 #ifdef ZERO
 	memset(p, 0, sizeof (*p));
 #endif

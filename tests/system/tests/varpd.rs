@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: CDDL-1.0
+//! varpd with the real kernel modules: a lookup plugin in C between two hosts, and the death of either daemon.
+//!
+//! Ordinary processes on loopback addresses; no privilege is needed.
+
+use anyhow::{Context, Result, ensure};
+use fkadm::proto::{Ping, PingReport};
+use std::net::IpAddr;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const EXE: &str = env!("CARGO_BIN_EXE_overlay-tools");
+const TOP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+
+/// The first three bytes of underlay addresses, of this test process' own.
+fn prefix() -> [u8; 3] {
+    let pid = std::process::id().to_be_bytes();
+    [127, 128 + pid[2] % 64, pid[3]]
+}
+
+/// A host with a kernel, a varpd with one C plugin, and an overlay with one guest.
+struct Host {
+    dir: tempfile::TempDir,
+    last: u8,
+    kernel: Child,
+    varpd: Child,
+}
+
+impl Host {
+    /// A host at the underlay address that ends with `last`; broadcasts go to the one that ends with `peer`.
+    fn start(last: u8, peer: u8) -> Result<Host> {
+        let dir = tempfile::tempdir()?;
+        let plugins = dir.path().join("plugins");
+        std::fs::create_dir(&plugins)?;
+        let [a, b, c] = prefix();
+        plugin(
+            &plugins.join("libvarpd_test.so"),
+            &[&format!("PREFIX={a},{b},{c}"), &format!("PEER={peer}")],
+        )?;
+        let kernel = spawn(dir.path(), "fakekerneld", &["--checks".into(), "debug".into()])?;
+        let overlay = dir.path().join("root/dev/overlay");
+        wait("fakekerneld", || overlay.exists())?;
+        let varpd = spawn_varpd(dir.path())?;
+        Ok(Host { dir, last, kernel, varpd })
+    }
+
+    fn root(&self) -> PathBuf {
+        self.dir.path().join("root")
+    }
+
+    fn underlay(&self) -> IpAddr {
+        let [a, b, c] = prefix();
+        [a, b, c, self.last].into()
+    }
+
+    fn dladm(&self, args: &[&str]) -> Result<String> {
+        let out = tool(self.dir.path(), "dladm").args(args).stdin(Stdio::null()).output()?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        ensure!(out.status.success(), "dladm {args:?}: {}", text(&out.stderr));
+        Ok(text(&out.stdout))
+    }
+
+    fn fkadm(&self) -> Result<fkadm::client::Client> {
+        Ok(fkadm::client::Client::open(&devctl::Root::from_env_or(Some(self.root())))?)
+    }
+
+    /// An overlay with the C plugin, and a guest 10.0.0.LAST on it.
+    fn overlay(&self) -> Result<()> {
+        let listen = format!("vxlan/listen_ip={}", self.underlay());
+        self.dladm(&[
+            "create-overlay",
+            "-e",
+            "vxlan",
+            "-s",
+            "test",
+            "-v",
+            "7",
+            "-p",
+            &listen,
+            "ov1",
+        ])?;
+        let mac = format!("2:8:20:0:0:{:x}", self.last);
+        self.dladm(&["create-vnic", "-l", "ov1", "-m", &mac, "vn0"])?;
+        self.fkadm()?.guest_attach("vn0", [format!("10.0.0.{}/24", self.last)])?;
+        Ok(())
+    }
+
+    /// Pings the guest of another host; all must come back.
+    fn reaches(&self, to: &Host) -> Result<()> {
+        let report = self.ping([10, 0, 0, to.last].into(), 3000)?;
+        ensure!(report.received == report.sent, "{report:?}");
+        Ok(())
+    }
+
+    /// Pings an address that must not answer.
+    fn misses(&self, to: [u8; 4]) -> Result<()> {
+        let report = self.ping(to.into(), 100)?;
+        ensure!(report.received == 0, "{report:?}");
+        Ok(())
+    }
+
+    fn ping(&self, to: IpAddr, timeout_ms: u32) -> Result<PingReport> {
+        let link = "vn0".into();
+        let ping = Ping { link, to, count: 5, size: 56, interval_ms: 0, timeout_ms };
+        Ok(self.fkadm()?.guest_ping(ping)?)
+    }
+
+    /// Stops both daemons. The kernel fails if its checks found something.
+    fn stop(mut self) -> Result<()> {
+        for (child, name) in [(&mut self.varpd, "varpd"), (&mut self.kernel, "fakekerneld")] {
+            let pid = rustix::process::Pid::from_child(child);
+            rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+            let status = child.wait()?;
+            let log = self.dir.path().join(format!("{name}.log"));
+            ensure!(status.success(), "{name}: {status}\n{}", std::fs::read_to_string(log)?);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        for child in [&mut self.varpd, &mut self.kernel] {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// One of the programs in `overlay-tools`, for the host of a directory.
+fn tool(dir: &Path, program: &str) -> Command {
+    let mut command = Command::new(EXE);
+    command.arg0(program).env("OVERLAY_ROOT", dir.join("root"));
+    command
+}
+
+fn spawn(dir: &Path, program: &str, args: &[PathBuf]) -> Result<Child> {
+    let log = std::fs::File::create(dir.join(format!("{program}.log")))?;
+    let mut command = tool(dir, program);
+    command.args(args).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    command.spawn().with_context(|| format!("cannot start {program}"))
+}
+
+/// A varpd that answers its door.
+fn spawn_varpd(dir: &Path) -> Result<Child> {
+    let args = ["-f".into(), "-i".into(), dir.join("plugins")];
+    let varpd = spawn(dir, "varpd", &args)?;
+    // The file of a killed one may lie there.
+    let door = dir.join("root/var/run/varpd/varpd.door");
+    wait("varpd", || libvarpd_client::Client::open_path(&door).is_ok())?;
+    Ok(varpd)
+}
+
+fn wait(what: &str, holds: impl Fn() -> bool) -> Result<()> {
+    let end = Instant::now() + Duration::from_secs(15);
+    while !holds() {
+        ensure!(Instant::now() < end, "timed out: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
+/// Compiles the plugin that libvarpd is tested with.
+fn plugin(out: &Path, defines: &[&str]) -> Result<()> {
+    let done = Command::new("cc")
+        .args(["-shared", "-fPIC", "-std=gnu99", "-pthread", "-o"])
+        .arg(out)
+        .args(defines.iter().map(|d| format!("-D{d}")))
+        .arg(format!("-I{TOP}/usr/include"))
+        .arg(format!("{TOP}/lib/libvarpd/tests/plugins/plugin.c"))
+        .output()?;
+    ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    Ok(())
+}
+
+fn two_hosts() -> Result<(Host, Host)> {
+    let (h1, h2) = (Host::start(11, 12)?, Host::start(12, 11)?);
+    h1.overlay()?;
+    h2.overlay()?;
+    Ok((h1, h2))
+}
+
+#[test]
+fn a_plugin_in_c_finds_the_way_between_two_hosts() -> Result<()> {
+    let (h1, h2) = two_hosts()?;
+    h1.reaches(&h2)?;
+    // What was looked up is in the kernel's cache, seen through varpd.
+    let targets = h1.dladm(&["show-overlay", "-t", "ov1"])?;
+    ensure!(targets.contains(&format!("{}:4789", h2.underlay())), "{targets}");
+    ensure!(targets.contains("2:8:20:0:0:c"), "{targets}");
+    // A drop entry stops it, removing the entry asks the plugin again.
+    h1.dladm(&["modify-overlay", "-s", "2:8:20:0:0:c=drop", "ov1"])?;
+    h1.misses([10, 0, 0, 12])?;
+    h1.dladm(&["modify-overlay", "-d", "2:8:20:0:0:c", "ov1"])?;
+    h1.reaches(&h2)?;
+    h1.dladm(&["modify-overlay", "-f", "ov1"])?;
+    h1.reaches(&h2)?;
+    let view = h1.dladm(&["show-overlay", "ov1"])?;
+    for text in ["search", "test/text", "varpd/id"] {
+        ensure!(view.contains(text), "{view}");
+    }
+    h1.stop()?;
+    h2.stop()
+}
+
+#[test]
+fn a_killed_varpd_leaves_traffic_and_questions_to_the_next() -> Result<()> {
+    let (mut h1, h2) = two_hosts()?;
+    h1.reaches(&h2)?;
+    h1.varpd.kill()?;
+    h1.varpd.wait()?;
+    h1.reaches(&h2).context("what is known needs no varpd")?;
+    // A frame for an address that is not in the cache waits for the next varpd, which has no instance to
+    // ask (those come back with persistence) and drops it.
+    h1.misses([10, 0, 0, 99])?;
+    h1.varpd = spawn_varpd(h1.dir.path())?;
+    h1.reaches(&h2)?;
+    let status = h1.dladm(&["show-link"])?;
+    ensure!(status.contains("ov1"), "{status}");
+    // The link can be taken away and made anew with it.
+    h1.fkadm()?.guest_detach("vn0")?;
+    h1.dladm(&["delete-vnic", "vn0"])?;
+    h1.dladm(&["delete-overlay", "ov1"])?;
+    h1.overlay()?;
+    h1.reaches(&h2)?;
+    h1.stop()?;
+    h2.stop()
+}
+
+#[test]
+fn varpd_ends_with_95_when_its_kernel_is_killed() -> Result<()> {
+    let mut host = Host::start(13, 14)?;
+    host.overlay()?;
+    host.kernel.kill()?;
+    host.kernel.wait()?;
+    let end = Instant::now() + Duration::from_secs(5);
+    let status = loop {
+        if let Some(status) = host.varpd.try_wait()? {
+            break status;
+        }
+        ensure!(Instant::now() < end, "varpd goes on");
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    ensure!(status.code() == Some(95), "{status}");
+    let log = std::fs::read_to_string(host.dir.path().join("varpd.log"))?;
+    ensure!(log.contains("does not answer lookups") && log.lines().count() < 40, "{log}");
+    Ok(())
+}
