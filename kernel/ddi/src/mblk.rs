@@ -117,9 +117,7 @@ impl Mblk {
                     offset = 0;
                     let n = data.len().min(buf.len());
                     let (now, later) = buf.split_at_mut_checked(n).unwrap_or_default();
-                    for (to, from) in now.iter_mut().zip(data) {
-                        *to = *from;
-                    }
+                    crate::mem::copy(now, data);
                     buf = later;
                 }
                 None => offset = offset.wrapping_sub(data.len()),

@@ -49,6 +49,14 @@ unsafe fn release(p: NonNull<u8>, layout: Layout) {
     }
 }
 
+/// Copies as much of `from` as `to` has room for. Unlike copy_from_slice this has no way to panic.
+#[inline]
+pub fn copy(to: &mut [u8], from: &[u8]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = *from;
+    }
+}
+
 /// One value in memory of its own.
 pub struct KBox<T>(NonNull<T>);
 

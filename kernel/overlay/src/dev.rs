@@ -20,7 +20,7 @@ use ddi::Errno;
 use ddi::kstat::Kstat;
 use ddi::mac::{DevInfo, LinkState, MacDriver, MacLink, MacParams};
 use ddi::mblk::MblkChain;
-use ddi::mem::{KArc, KVec, KmFlag};
+use ddi::mem::{KArc, KVec, KmFlag, copy};
 use ddi::sync::{KMutex, Rcu};
 use ddi::time::{Callout, Expire, sleep_ms};
 use overlay_abi::dld::OVERLAY_STATUS_BUFLEN;
@@ -356,10 +356,9 @@ impl Dev {
 
     fn degrade_locked(&self, state: &mut State, message: &[u8]) {
         state.message = [0; OVERLAY_STATUS_BUFLEN];
-        let room = OVERLAY_STATUS_BUFLEN.saturating_sub(1);
-        let text = message.iter().take(room).take_while(|b| **b != 0);
-        for (to, from) in state.message.iter_mut().zip(text) {
-            *to = *from;
+        let text = message.split(|b| *b == 0).next().unwrap_or_default();
+        if let Some((_nul, room)) = state.message.split_last_mut() {
+            copy(room, text);
         }
         if !core::mem::replace(&mut state.degraded, true)
             && let Ok(overlay) = overlay()

@@ -7,7 +7,7 @@ use core::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicUsize, Ordering};
 use ddi::mblk::Mblk;
-use ddi::mem::{KArc, KBox, KVec, KmFlag};
+use ddi::mem::{KArc, KBox, KVec, KmFlag, copy};
 use ddi::sync::KMutex;
 use ddi::{Errno, sys};
 use overlay_abi::dld::{MAXLINKNAMELEN, OVERLAY_PROP_NAMELEN, OVERLAY_PROP_SIZEMAX};
@@ -324,9 +324,8 @@ impl PropInfo {
     /// Sets the name, cut to 63 bytes.
     pub fn set_name(&mut self, name: &[u8]) {
         self.name = PropText::default();
-        let room = self.name.0.len().saturating_sub(1);
-        for (to, from) in self.name.0.iter_mut().zip(name.iter().take(room)) {
-            *to = *from;
+        if let Some((_nul, room)) = self.name.0.split_last_mut() {
+            copy(room, name);
         }
     }
 
@@ -335,8 +334,10 @@ impl PropInfo {
     /// # Errors
     /// `E2BIG`: more than 256 bytes.
     pub fn set_default(&mut self, value: &[u8]) -> Result<(), Errno> {
-        let place = self.default.0.get_mut(..value.len()).ok_or(Errno::E2BIG)?;
-        place.copy_from_slice(value);
+        if value.len() > self.default.0.len() {
+            return Err(Errno::E2BIG);
+        }
+        copy(&mut self.default.0, value);
         self.default_size = value.len() as u32;
         Ok(())
     }
@@ -376,13 +377,12 @@ unsafe fn check(reg: *const overlay_plugin_register_t) -> Result<Plugin, Errno> 
         propinfo: ops.ovpo_propinfo.ok_or(some)?,
     };
     // SAFETY: a C string.
-    let text = unsafe { CStr::from_ptr(name) };
-    let mut name = [0; MAXLINKNAMELEN];
-    let room = name.get_mut(..text.to_bytes_with_nul().len()).ok_or(Errno::EINVAL)?;
-    room.copy_from_slice(text.to_bytes_with_nul());
-    if text.is_empty() {
+    let text = unsafe { CStr::from_ptr(name) }.to_bytes();
+    if text.is_empty() || text.len() >= MAXLINKNAMELEN {
         return Err(Errno::EINVAL);
     }
+    let mut name = [0; MAXLINKNAMELEN];
+    copy(&mut name, text);
     let mut props = KVec::new();
     let mut next = reg.ovep_props;
     loop {
