@@ -26,15 +26,11 @@ struct Buffer {
     stack: Stack,
 }
 
-#[derive(Default)]
-struct Shard {
-    live: HashMap<usize, Buffer>,
-}
-
+type Shard = Mutex<Option<HashMap<usize, Buffer>>>;
 const SHARDS: usize = 32;
-static LIVE: [Mutex<Option<Shard>>; SHARDS] = [const { Mutex::new(None) }; SHARDS];
+static LIVE: [Shard; SHARDS] = [const { Mutex::new(None) }; SHARDS];
 
-fn shard(addr: usize) -> &'static Mutex<Option<Shard>> {
+fn shard(addr: usize) -> &'static Shard {
     &LIVE[(addr >> 4).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 59]
 }
 
@@ -78,7 +74,7 @@ unsafe fn checked_alloc(size: usize, align: usize, zero: bool, cache: usize) -> 
             p.add(size).copy_from_nonoverlapping(RED.as_ptr(), RED.len());
         }
         let buffer = Buffer { size, cache, stack: Stack::here() };
-        shard(p as usize).lock().get_or_insert_default().live.insert(p as usize, buffer);
+        shard(p as usize).lock().get_or_insert_default().insert(p as usize, buffer);
         p.cast()
     }
 }
@@ -86,7 +82,7 @@ unsafe fn checked_alloc(size: usize, align: usize, zero: bool, cache: usize) -> 
 /// Checks and takes the registration of a buffer; None (recorded): leave it alone.
 unsafe fn checked_claim(p: *mut c_void, size: usize, cache: usize, what: &str) -> Option<Buffer> {
     let addr = p as usize;
-    let Some(buffer) = shard(addr).lock().get_or_insert_default().live.remove(&addr) else {
+    let Some(buffer) = shard(addr).lock().get_or_insert_default().remove(&addr) else {
         let twice = RESTING.lock().get_or_insert_default().set.contains(&addr);
         let how = if twice { "of freed memory" } else { "of what was not allocated" };
         violation(
@@ -106,7 +102,7 @@ unsafe fn checked_claim(p: *mut c_void, size: usize, cache: usize, what: &str) -
             ),
         );
         if buffer.cache != cache {
-            shard(addr).lock().get_or_insert_default().live.insert(addr, buffer);
+            shard(addr).lock().get_or_insert_default().insert(addr, buffer);
             return None;
         }
     }
@@ -192,7 +188,7 @@ pub(crate) fn leaks(module: Option<&str>) {
     for s in &LIVE {
         let mut found = Vec::new();
         if let Some(s) = s.lock().as_mut() {
-            s.live.retain(|addr, b| {
+            s.retain(|addr, b| {
                 let leaked = module.is_none_or(|m| b.stack.module().as_deref() == Some(m));
                 if leaked {
                     found.push((*addr, b.size, b.stack.clone()));
@@ -214,7 +210,7 @@ pub(crate) fn leaks(module: Option<&str>) {
 pub fn in_use() -> (usize, usize) {
     LIVE.iter().fold((0, 0), |(bytes, count), s| {
         let s = s.lock();
-        let live = s.as_ref().map(|s| &s.live);
+        let live = s.as_ref();
         (
             bytes + live.map_or(0, |l| l.values().map(|b| b.size).sum()),
             count + live.map_or(0, HashMap::len),
@@ -222,7 +218,8 @@ pub fn in_use() -> (usize, usize) {
     })
 }
 
-fn common(size: usize, flag: c_int, zero: bool) -> *mut c_void {
+/// kmem_alloc and kmem_zalloc.
+fn alloc(size: usize, flag: c_int, zero: bool) -> *mut c_void {
     if size == 0 {
         return std::ptr::null_mut();
     }
@@ -251,12 +248,12 @@ fn common(size: usize, flag: c_int, zero: bool) -> *mut c_void {
 
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn kmem_alloc(size: usize, flag: c_int) -> *mut c_void {
-    common(size, flag, false)
+    alloc(size, flag, false)
 }
 
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn kmem_zalloc(size: usize, flag: c_int) -> *mut c_void {
-    common(size, flag, true)
+    alloc(size, flag, true)
 }
 
 #[unsafe(no_mangle)]
@@ -420,7 +417,6 @@ unsafe extern "C" fn kmem_cache_free(cp: *mut kmem_cache_t, p: *mut c_void) {
             let ours = shard(p as usize)
                 .lock()
                 .get_or_insert_default()
-                .live
                 .get(&(p as usize))
                 .is_some_and(|b| b.cache == cp as usize);
             if !ours {

@@ -105,16 +105,19 @@ fn name(ip: usize) -> Named {
         if let Some(n) = s.name() {
             out.functions.push(format!("{n:#}"));
         }
-        let file = s.filename().map(|f| f.to_string_lossy().into_owned()).unwrap_or_default();
-        let of_kernel = file.split_once("kernel/").and_then(|(_, rest)| rest.split_once("/src/"));
-        if let (None, Some((krate, _))) = (&out.module, of_kernel)
-            && !krate.contains('/')
-            && !NOT_MODULES.contains(&krate)
-        {
-            out.module = Some(krate.into());
+        if let (None, Some(file)) = (&out.module, s.filename()) {
+            out.module = module_of(&file.to_string_lossy()).map(Into::into);
         }
     });
     out
+}
+
+/// The module a source file belongs to: `kernel/MODULE/src/...`.
+fn module_of(file: &str) -> Option<&str> {
+    let (krate, _) = file.rsplit_once("/src/")?;
+    let (dir, name) = krate.rsplit_once('/')?;
+    let of_kernel = dir == "kernel" || dir.ends_with("/kernel");
+    (of_kernel && !NOT_MODULES.contains(&name)).then_some(name)
 }
 
 /// `a <- b <- c`, without the kernel's own frames and without what lies above main or a thread's
@@ -138,5 +141,25 @@ impl std::fmt::Display for Stack {
             None
         });
         f.write_str(&out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::module_of;
+
+    #[test]
+    fn modules_are_known_by_their_source() {
+        assert_eq!(module_of("/home/kernel/x/kernel/overlay/src/target/mod.rs"), Some("overlay"));
+        assert_eq!(module_of("kernel/vxlan/src/lib.rs"), Some("vxlan"));
+        for other in [
+            "/x/kernel/ddi/src/kmem.rs",
+            "/x/kernel/fakekernel/src/net/mac.rs",
+            "/x/kernel/overlay/tests/it/common.rs",
+            "/rustc/123/library/core/src/ptr/mod.rs",
+            "/x/cmd/fakekerneld/src/main.rs",
+        ] {
+            assert_eq!(module_of(other), None, "{other}");
+        }
     }
 }

@@ -590,3 +590,43 @@ fn statistics_are_whole_for_every_reader() {
     }
     k.shutdown().expect("no violations");
 }
+
+#[test]
+fn opens_race_with_unloading() {
+    let k = with_toy();
+    let stop = AtomicU32::new(0);
+    let used = AtomicU32::new(0);
+    std::thread::scope(|s| {
+        for _ in 0..3 {
+            s.spawn(|| {
+                while stop.load(SeqCst) == 0 {
+                    match k.open("/dev/toy", FREAD, &Cred::KERNEL) {
+                        Ok(h) => {
+                            let mut n = 1u32;
+                            h.ioctl(1, (&raw mut n) as u64, Model::Lp64, &SelfMem).expect("ioctl");
+                            used.fetch_add(1, SeqCst);
+                        }
+                        Err(e) => assert!([Errno::ENOENT, Errno::ENXIO].contains(&e), "{e}"),
+                    }
+                    std::thread::yield_now();
+                }
+            });
+        }
+        let (mut gone, mut busy) = (0, 0);
+        while gone < 100 || used.load(SeqCst) < 100 {
+            match k.modunload("drv/toy") {
+                Ok(()) => gone += 1,
+                Err(e) => {
+                    assert_eq!(e, Errno::EBUSY);
+                    busy += 1;
+                }
+            }
+            k.modload("drv/toy").expect("loads");
+            if busy % 16 == 0 {
+                std::thread::yield_now();
+            }
+        }
+        stop.store(1, SeqCst);
+    });
+    k.shutdown().expect("no violations");
+}
