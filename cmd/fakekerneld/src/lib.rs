@@ -163,8 +163,9 @@ fn serve(
 }
 
 fn ready(options: &Options, root: &Root) -> Result<()> {
-    println!("fakekerneld: ready under {root} (pid {})", std::process::id());
-    let _ = std::io::stdout().flush();
+    // Nobody has to listen.
+    let _ =
+        writeln!(std::io::stdout(), "fakekerneld: ready under {root} (pid {})", std::process::id());
     if let Some(fd) = options.ready_fd {
         // SAFETY: the caller gave us this descriptor to write to and close; nothing else in the process uses it.
         let mut file = unsafe { File::from_raw_fd(fd) };
@@ -191,5 +192,6 @@ fn log(level: Level, text: &str) {
         Level::Warning => "WARNING: ",
         Level::Panic => "panic: ",
     };
-    eprintln!("{tag}{text}");
+    // The kernel goes on without a console.
+    let _ = writeln!(std::io::stderr(), "{tag}{text}");
 }

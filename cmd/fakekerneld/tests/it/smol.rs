@@ -80,7 +80,7 @@ fn quick(to: &str, count: u32, size: u16) -> Ping {
 #[test]
 fn pings_of_every_kind_of_size_are_answered() {
     let (a, b, ..) = pair(Cable::default(), Cable::default());
-    for (to, headers) in [("10.1.0.2", 28), ("fd00::2", 48)] {
+    for (to, headers) in [("10.1.0.2", 28), ("fd00::2", 48), ("fe80::8:20ff:feaa:2", 48)] {
         let full = (MTU - headers) as u16;
         for size in [0, 1, 56, 777, full - 1, full] {
             let r = a.ping(quick(to, 5, size)).unwrap();
