@@ -13,8 +13,20 @@ use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::{CStr, c_char, c_int, c_void};
 
-const UNINITIALISED: u32 = 0xbadd_cafe;
-const FREED: u32 = 0xdead_beef;
+/// A page of a repeated word: filling and comparing by the page is quick in a build for tests too.
+type Pattern = [u8; 4096];
+static UNINITIALISED: Pattern = repeat(0xbadd_cafe);
+static FREED: Pattern = repeat(0xdead_beef);
+
+const fn repeat(word: u32) -> Pattern {
+    let (word, mut p, mut i) = (word.to_ne_bytes(), [0; 4096], 0);
+    while i < p.len() {
+        p[i] = word[i % 4];
+        i += 1;
+    }
+    p
+}
+
 const RED: [u8; 16] = [0xbb; 16];
 /// Bytes that rest before malloc gets them back.
 const QUARANTINE: usize = 16 << 20;
@@ -43,11 +55,13 @@ struct Resting {
 
 static RESTING: Mutex<Option<Resting>> = Mutex::new(None);
 
-/// Fills with a repeated word.
-unsafe fn fill(p: *mut u8, size: usize, word: u32) {
-    for (i, b) in word.to_ne_bytes().iter().cycle().take(size).enumerate() {
+/// Fills with a pattern.
+unsafe fn fill(p: *mut u8, size: usize, pattern: &Pattern) {
+    for at in (0..size).step_by(pattern.len()) {
         // SAFETY: the caller's buffer has `size` bytes.
-        unsafe { p.add(i).write(*b) };
+        unsafe {
+            p.add(at).copy_from_nonoverlapping(pattern.as_ptr(), (size - at).min(pattern.len()));
+        }
     }
 }
 
@@ -68,7 +82,7 @@ unsafe fn checked_alloc(size: usize, align: usize, zero: bool, cache: usize) -> 
         if zero {
             p.write_bytes(0, size);
         } else {
-            fill(p, size, UNINITIALISED);
+            fill(p, size, &UNINITIALISED);
         }
         if !guard::on() {
             p.add(size).copy_from_nonoverlapping(RED.as_ptr(), RED.len());
@@ -134,7 +148,7 @@ unsafe fn checked_free(p: *mut c_void, buffer: &Buffer) {
 /// The caller owns all `size` bytes and lets go of them.
 pub(crate) unsafe fn retire(p: *mut u8, size: usize) {
     // SAFETY: see above.
-    unsafe { fill(p, size, FREED) };
+    unsafe { fill(p, size, &FREED) };
     rest(p as usize, size);
 }
 
@@ -163,13 +177,10 @@ fn release((addr, size): (usize, usize)) {
     // back.
     unsafe {
         let bytes = std::slice::from_raw_parts(p, size);
-        if let Some(at) =
-            bytes.iter().zip(FREED.to_ne_bytes().iter().cycle()).position(|(a, b)| a != b)
-        {
-            violation(
-                Kind::Corruption,
-                format!("write after free: offset {at} of {p:p}, {size} bytes"),
-            );
+        if let Some(page) = bytes.chunks(FREED.len()).position(|page| !FREED.starts_with(page)) {
+            let offset = page * FREED.len();
+            let text = format!("write after free: behind {offset} of {p:p}, {size} bytes");
+            violation(Kind::Corruption, text);
         }
         libc::free(p.cast());
     }

@@ -289,7 +289,7 @@ fn freeing_on_another_thread() {
     for checks in [Checks::Debug, Checks::Off] {
         let k = boot(Config { checks, ..Config::default() });
         let (tx, rx) = std::sync::mpsc::sync_channel::<(usize, u8)>(256);
-        let per = if checks == Checks::Off { 30_000u32 } else { 700 };
+        let per = if checks == Checks::Off { 12_000u32 } else { 700 };
         std::thread::scope(|s| {
             for t in 0..2u8 {
                 let tx = tx.clone();
