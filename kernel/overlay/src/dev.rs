@@ -60,6 +60,8 @@ pub(crate) struct State {
 /// A link.
 pub(crate) struct Dev {
     pub linkid: u32,
+    /// Where DLS knows it.
+    zone: i32,
     pub encap: Encap,
     pub mac: MacLink,
     pub io: Rcu<Io>,
@@ -205,6 +207,7 @@ pub(crate) fn create(
     };
     let dev = KArc::new(Dev {
         linkid,
+        zone,
         encap,
         mac: MacLink::new(),
         io: Rcu::new(Io { mux: None, target: None, vnetid }),
@@ -275,10 +278,9 @@ fn dismantle(dev: &KArc<Dev>) -> Result<(), Errno> {
     if dev.io.read().mux.is_some() {
         return Err(Errno::EBUSY);
     }
-    let zone = 0;
     dev.mac.devnet_destroy()?;
     if let Err(e) = dev.mac.disable() {
-        let _ = dev.mac.devnet_create(dev.linkid, zone);
+        let _ = dev.mac.devnet_create(dev.linkid, dev.zone);
         return Err(e);
     }
     dev.mac.unregister(dev)?;

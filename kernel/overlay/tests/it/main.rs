@@ -10,4 +10,5 @@ mod faults;
 mod hostile;
 mod ioctls;
 mod point;
+mod soak;
 mod tcap;
