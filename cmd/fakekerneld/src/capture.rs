@@ -18,7 +18,8 @@ const QUEUE: usize = 8192;
 /// How soon it is noticed that the reader went away while nothing passes.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Writes what passes `point` as a pcap file, until `count` packets are written or the reader goes away.
+/// Writes what passes `point` as a pcap file, until `count` packets are written or the reader goes
+/// away.
 pub fn write(point: Point, count: Option<u64>, to: &mut UnixStream) -> io::Result<()> {
     let (queue, packets) = sync_channel(QUEUE);
     let sink = move |p: &Packet<'_>| {
@@ -45,7 +46,8 @@ pub fn write(point: Point, count: Option<u64>, to: &mut UnixStream) -> io::Resul
     Ok(())
 }
 
-/// Whether the reader has closed. It has nothing to say to a capture, so what it says is thrown away.
+/// Whether the reader has closed. It has nothing to say to a capture, so what it says is thrown
+/// away.
 fn gone(reader: &mut UnixStream) -> io::Result<bool> {
     reader.set_nonblocking(true)?;
     let read = reader.read(&mut [0; 512]);

@@ -44,7 +44,8 @@ fn lock(root: &Root) -> Result<File> {
             let mut pid = String::new();
             let _ = file.read_to_string(&mut pid);
             bail!(
-                "another fakekerneld (pid {}) runs under {root}; end it with: fkadm -R {root} shutdown",
+                "another fakekerneld (pid {}) runs under {root}; end it with: \
+                 fkadm -R {root} shutdown",
                 pid.trim()
             );
         }

@@ -15,19 +15,21 @@
 //!
 //! # Vocabulary
 //!
-//! * **root**: the directory that is this host's `/`. One fakekerneld at a time has it: it holds a lock on
-//!   `<root>/var/run/fakekerneld.lock`, which stays as a file when it ends.
+//! * **root**: the directory that is this host's `/`. One fakekerneld at a time has it: it holds a
+//!   lock on `<root>/var/run/fakekerneld.lock`, which stays as a file when it ends.
 //! * **guest**: what uses a VNIC ([`guest`]).
 //!
 //! # Order of start and end
 //!
-//! Lock, kernel, modules, nodes and door, control socket last: who can connect to that finds all else there. The end is
-//! the reverse: control socket, guests, nodes (which closes every open), links, modules, and then the kernel says what
-//! was done wrong. Links are taken away because a driver with links does not unload; a real host would just halt.
+//! Lock, kernel, modules, nodes and door, control socket last: who can connect to that finds all
+//! else there. The end is the reverse: control socket, guests, nodes (which closes every open),
+//! links, modules, and then the kernel says what was done wrong. Links are taken away because a
+//! driver with links does not unload; a real host would just halt.
 //!
 //! # Locks
 //!
-//! The name table, the table of guests, a guest's inbox: each a leaf.
+//! The table of guests is held over opening and closing a VNIC, so it comes before all of the
+//! kernel's. The table of names and a guest's inbox are leaves.
 
 mod capture;
 mod control;
@@ -56,18 +58,20 @@ use libdladm::dlmgmt::{self, Table};
 
 /// Run the illumos overlay kernel modules in a process, in the foreground, under a root directory.
 ///
-/// dladm and varpd with the same root use it as their kernel; fkadm administers it. No privilege is needed.
+/// dladm and varpd with the same root use it as their kernel; fkadm administers it. No privilege is
+/// needed.
 #[derive(Parser)]
 #[command(name = "fakekerneld", version, max_term_width = 100)]
 struct Options {
-    /// Root directory of the host [default: $OVERLAY_ROOT, else $XDG_RUNTIME_DIR/illumos-overlay, else
-    /// /tmp/illumos-overlay-UID]
+    /// Root directory of the host [default: $OVERLAY_ROOT, else $XDG_RUNTIME_DIR/illumos-overlay,
+    /// else /tmp/illumos-overlay-UID]
     #[arg(short = 'R', long = "root", value_name = "DIR")]
     root: Option<PathBuf>,
     /// Sockets to send from: each has its own source port, and a flow keeps to one
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = txpool)]
     txpool: usize,
-    /// Watch the modules as a debug kernel would; what they do wrong is told at the end, with exit status 1
+    /// Watch the modules as a debug kernel would; what they do wrong is told at the end, with exit
+    /// status 1
     #[arg(long, value_enum, default_value_t = Checks::Off)]
     checks: Checks,
     /// Write a line to this file descriptor, and close it, when everything is ready
@@ -90,7 +94,8 @@ enum Checks {
     Off,
 }
 
-/// Runs fakekerneld with the arguments of a command line, the program's name first, until it is told to end.
+/// Runs fakekerneld with the arguments of a command line, the program's name first, until it is
+/// told to end.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let options = match Options::try_parse_from(args) {
         Ok(options) => options,
@@ -167,7 +172,8 @@ fn ready(options: &Options, root: &Root) -> Result<()> {
     let _ =
         writeln!(std::io::stdout(), "fakekerneld: ready under {root} (pid {})", std::process::id());
     if let Some(fd) = options.ready_fd {
-        // SAFETY: the caller gave us this descriptor to write to and close; nothing else in the process uses it.
+        // SAFETY: the caller gave us this descriptor to write to and close; nothing else in the
+        // process uses it.
         let mut file = unsafe { File::from_raw_fd(fd) };
         writeln!(file, "ready").with_context(|| format!("--ready-fd {fd}"))?;
     }

@@ -21,7 +21,8 @@ pub fn name(table: &Table, linkid: u32) -> String {
     table.get(LinkId(linkid)).map_or_else(|| linkid.to_string(), |l| l.name.clone())
 }
 
-/// The id of the link an operator means by `given`: a name, or an id in decimal. The error is a sentence.
+/// The id of the link an operator means by `given`: a name, or an id in decimal. The error is a
+/// sentence.
 pub fn find(table: &Table, given: &str) -> Result<u32, String> {
     if let Ok(id) = given.parse() {
         return Ok(id);
@@ -57,8 +58,8 @@ pub fn list(table: &Table) -> Vec<Link> {
     net::links().into_iter().map(show).collect()
 }
 
-/// Takes all links away, VNICs before what they lie over, as an administrator would. What refuses to go is said on
-/// standard error.
+/// Takes all links away, VNICs before what they lie over, as an administrator would. What refuses
+/// to go is said on standard error.
 pub fn remove_all() {
     let links = net::links();
     if links.is_empty() {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! The pcap file format, as bytes. Without I/O.
 //!
-//! Written in this machine's byte order, which readers find out from the magic number; times in nanoseconds.
+//! Written in this machine's byte order, which readers find out from the magic number; times in
+//! nanoseconds.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -48,8 +49,8 @@ pub fn record(time: SystemTime, head: &[u8], rest: &[u8]) -> Vec<u8> {
     b
 }
 
-/// IP and UDP headers for a datagram from `from` to `to`, IPv4 where both are. Lengths that do not fit are 0, as in a
-/// capture of an offloaded packet.
+/// IP and UDP headers for a datagram from `from` to `to`, IPv4 where both are. Lengths that do not
+/// fit are 0, as in a capture of an offloaded packet.
 pub fn udp_headers(from: SocketAddr, to: SocketAddr, payload: &[u8]) -> Vec<u8> {
     let udp_len = 8 + payload.len();
     let short = |n: usize| u16::try_from(n).unwrap_or(0).to_be_bytes();
@@ -81,7 +82,8 @@ pub fn udp_headers(from: SocketAddr, to: SocketAddr, payload: &[u8]) -> Vec<u8> 
             ip.extend_from_slice(&[UDP, 64]);
             ip.extend_from_slice(&six(from));
             ip.extend_from_slice(&six(to));
-            // Over IPv6 there must be one: of the addresses, the length, the protocol, header and data.
+            // Over IPv6 there must be one: of the addresses, the length, the protocol, header and
+            // data.
             let pseudo = sum(u64::from(UDP) + udp_len as u64, &ip[8..]);
             let checksum = match !fold(sum(sum(pseudo, &udp), payload)) {
                 0 => 0xffff,

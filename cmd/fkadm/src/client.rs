@@ -138,7 +138,8 @@ impl Client {
         self.done(&Request::GuestTcpServe(TcpServe { link: link.into(), port }))
     }
 
-    /// Sends a stream and waits until the receiver has found it whole. A stream that was not is an error.
+    /// Sends a stream and waits until the receiver has found it whole. A stream that was not is an
+    /// error.
     pub fn guest_tcp_send(&mut self, send: TcpSend) -> Result<TcpReport, Error> {
         self.call(&Request::GuestTcpSend(send))
     }

@@ -22,8 +22,8 @@ use crate::proto::{
 #[derive(Parser)]
 #[command(name = "fkadm", version, max_term_width = 100)]
 struct Cli {
-    /// Root directory of the host [default: $OVERLAY_ROOT, else $XDG_RUNTIME_DIR/illumos-overlay, else
-    /// /tmp/illumos-overlay-UID]
+    /// Root directory of the host [default: $OVERLAY_ROOT, else $XDG_RUNTIME_DIR/illumos-overlay,
+    /// else /tmp/illumos-overlay-UID]
     #[arg(short = 'R', long = "root", global = true, value_name = "DIR")]
     root: Option<PathBuf>,
     /// Print the answer as JSON
@@ -50,14 +50,17 @@ enum Command {
         #[arg(short)]
         parsable: bool,
         /// What to print; an empty part matches all
-        #[arg(value_name = "MODULE[:INSTANCE[:NAME[:STATISTIC]]]", value_parser = Selector::parse, default_value = "")]
+        #[arg(
+            value_name = "MODULE[:INSTANCE[:NAME[:STATISTIC]]]",
+            value_parser = Selector::parse,
+            default_value = ""
+        )]
         selector: Selector,
     },
     /// Write what passes a link to a pcap file, until interrupted
-    #[command(
-        after_help = "A VNIC's or overlay's file has Ethernet frames. The underlay's has raw IP packets: the UDP \
-                            payload is what was sent, the IP and UDP headers are made up from the socket's addresses."
-    )]
+    #[command(after_help = "A VNIC's or overlay's file has Ethernet frames. The underlay's has \
+        raw IP packets: the UDP payload is what was sent, the IP and UDP headers are made up from \
+        the socket's addresses.")]
     Capture {
         /// Link name or id, or "underlay"
         link: String,
@@ -139,7 +142,7 @@ enum TcpCommand {
         /// VNIC of the guest
         link: String,
         /// TCP port
-        #[arg(short, long, default_value_t = 5001, value_parser = clap::value_parser!(u16).range(1..))]
+        #[arg(short, long, default_value_t = 5001, value_parser = port())]
         port: u16,
     },
     /// Send a stream to a guest that serves; exit status 1 unless it arrives whole
@@ -149,7 +152,7 @@ enum TcpCommand {
         /// Address of the guest that serves
         to: IpAddr,
         /// Its TCP port
-        #[arg(short, long, default_value_t = 5001, value_parser = clap::value_parser!(u16).range(1..))]
+        #[arg(short, long, default_value_t = 5001, value_parser = port())]
         port: u16,
         /// How many bytes; K, M and G are powers of 1024
         #[arg(short = 'n', long, default_value = "64M", value_parser = parse_bytes)]
@@ -158,6 +161,10 @@ enum TcpCommand {
         #[arg(long, default_value_t = 0)]
         seed: u64,
     },
+}
+
+fn port() -> clap::builder::RangedI64ValueParser<u16> {
+    clap::value_parser!(u16).range(1..)
 }
 
 fn parse_bytes(s: &str) -> Result<u64, String> {

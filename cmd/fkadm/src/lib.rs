@@ -8,15 +8,15 @@
 //!                   <--- {"error":"no link is named vnic7"}\n -----------
 //! ```
 //!
-//! [`proto`] is what is said: one JSON object a line each way, any number of requests on a connection, one at a time.
-//! Only `capture` ends that: after its `ok` the server sends a pcap file until either side closes.
-//! [`client`] says it, [`main`] is the program around it.
+//! [`proto`] is what is said: one JSON object a line each way, any number of requests on a
+//! connection, one at a time. Only `capture` ends that: after its `ok` the server sends a pcap file
+//! until either side closes. [`client`] says it, [`main`] is the program around it.
 //!
 //! # Vocabulary
 //!
 //! * **link**: a data link of the simulated host, given by its name or by its link id in decimal.
-//! * **guest**: what uses a VNIC as its network card: a TAP device of this machine, or a small IP host in fakekerneld's own
-//!   process, which can ping and move TCP data.
+//! * **guest**: what uses a VNIC as its network card: a TAP device of this machine, or a small IP
+//!   host in fakekerneld's own process, which can ping and move TCP data.
 
 pub mod client;
 mod command;

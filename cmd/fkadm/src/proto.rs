@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 /// The control socket below a root.
 pub const SOCKET: &str = "/var/run/fakekerneld.sock";
 
-/// Longest request line in bytes, its newline included. A longer one ends the connection with an error.
+/// Longest request line in bytes, its newline included. A longer one ends the connection with an
+/// error.
 pub const MAX_REQUEST: usize = 64 * 1024;
 
 /// The link name that stands for the host's UDP sockets in a [`Request::Capture`].
@@ -134,7 +135,8 @@ pub struct AttachTap {
     /// Name of the TAP device, at most 15 bytes; by default the system chooses.
     #[serde(default)]
     pub tap: Option<String>,
-    /// Network namespace to make it in: a name under /run/netns, or a path such as /proc/1234/ns/net.
+    /// Network namespace to make it in: a name under /run/netns, or a path such as
+    /// /proc/1234/ns/net.
     #[serde(default)]
     pub netns: Option<String>,
     /// Addresses to give it, such as `10.0.0.1/24` and `fd00::1/64`.
@@ -251,7 +253,8 @@ pub struct PingReport {
     pub rtt_us: Rtt,
 }
 
-/// Round-trip times in microseconds, from when a request left: asking for a hardware address is not counted.
+/// Round-trip times in microseconds, from when a request left: asking for a hardware address is not
+/// counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Rtt {
     /// Shortest.
@@ -301,7 +304,8 @@ impl TcpSend {
     }
 }
 
-/// A stream that arrived whole: both ends counted the same bytes and the same checksum. Anything else is an error.
+/// A stream that arrived whole: both ends counted the same bytes and the same checksum. Anything
+/// else is an error.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TcpReport {
     /// Bytes of the stream.

@@ -16,7 +16,8 @@ use crate::mem::{self, Fault};
 use crate::proto::{Header, Op, Token, broken};
 use crate::{Error, Model, OpenFlags, Root};
 
-/// An open device node. Many threads may use it at once; dropping it closes it, and what close does is then done.
+/// An open device node. Many threads may use it at once; dropping it closes it, and what close does
+/// is then done.
 #[derive(Debug)]
 pub struct Device {
     node: PathBuf,
@@ -31,8 +32,8 @@ impl Device {
         Self::open_as(root, node, flags, Model::NATIVE)
     }
 
-    /// Like [`Device::open`], as a process of another data model: drivers take structures and the pointers in them
-    /// in that model's form.
+    /// Like [`Device::open`], as a process of another data model: drivers take structures and the
+    /// pointers in them in that model's form.
     pub fn open_as(
         root: &Root,
         node: impl AsRef<Path>,
@@ -51,15 +52,16 @@ impl Device {
     ///
     /// # Safety
     ///
-    /// `arg`, and the pointers that `cmd` takes out of what lies there, must be addresses the driver may write to as `cmd` is
-    /// defined. Addresses that are not mapped are allowed: EFAULT.
+    /// `arg`, and the pointers that `cmd` takes out of what lies there, must be addresses the
+    /// driver may write to as `cmd` is defined. Addresses that are not mapped are allowed: EFAULT.
     pub unsafe fn ioctl(&self, cmd: u32, arg: *mut c_void) -> Result<i32, Errno> {
         self.call(cmd, arg.expose_provenance() as u64, None)
     }
 
     /// ioctl(2) on one structure without pointers.
     ///
-    /// The driver can reach no memory but `data`: if `cmd` is of a longer structure the result is EFAULT.
+    /// The driver can reach no memory but `data`: if `cmd` is of a longer structure the result is
+    /// EFAULT.
     pub fn ioctl_with<T: IntoBytes + FromBytes>(
         &self,
         cmd: u32,
@@ -165,8 +167,8 @@ fn dialogue(
                 let mut bytes = vec![0; len];
                 stream.read_exact(&mut bytes)?;
                 let done = allowed(h.addr, len).and_then(|()| {
-                    // SAFETY: either the range lies in the structure of ioctl_with, which it holds exclusively, or ioctl's
-                    // caller promised that the driver may write there.
+                    // SAFETY: either the range lies in the structure of ioctl_with, which it holds
+                    // exclusively, or ioctl's caller promised that the driver may write there.
                     unsafe { mem::write(h.addr, &bytes) }
                 });
                 Header { value: done.is_err().into(), ..Header::new(Op::Copied) }

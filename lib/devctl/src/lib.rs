@@ -12,28 +12,30 @@
 //!        |<------------- RETURN errno value ----------------|
 //! ```
 //!
-//! On illumos these are the system calls. Elsewhere a node is a unix stream socket under a [`Root`] and an ioctl is a
-//! dialogue: the driver asks for the memory it wants while the call lasts. Structures with pointers in them, bad addresses
-//! and callers of another data model thus behave as they do in a kernel. The client's half is the private module
-//! `dialogue` (the native one will be its sibling), the kernel's half is [`server`], and `proto` is what they say.
+//! On illumos these are the system calls. Elsewhere a node is a unix stream socket under a [`Root`]
+//! and an ioctl is a dialogue: the driver asks for the memory it wants while the call lasts.
+//! Structures with pointers in them, bad addresses and callers of another data model thus behave as
+//! they do in a kernel. The client's half is the private module `dialogue` (the native one will be
+//! its sibling), the kernel's half is [`server`], and `proto` is what they say.
 //!
 //! # Vocabulary
 //!
 //! * **root**: the directory that stands for `/` of one simulated host ([`Root`]).
-//! * **open**: what open(2) makes: a driver's minor with its state. It lives until the last connection that belongs to it
-//!   is closed, by [`Device`]'s drop or by the death of the process, and never while an ioctl runs.
-//! * **connection**: one ioctl at a time. The first one carries the open; each further call that runs at the same time brings
-//!   a connection of its own, which joins the open by a secret token.
+//! * **open**: what open(2) makes: a driver's minor with its state. It lives until the last
+//!   connection that belongs to it is closed, by [`Device`]'s drop or by the death of the process,
+//!   and never while an ioctl runs.
+//! * **connection**: one ioctl at a time. The first one carries the open; each further call that
+//!   runs at the same time brings a connection of its own, which joins the open by a secret token.
 //!
 //! # Locks
 //!
-//! All are leaves: the client's list of idle connections, the server's tables of opens and of connections. None is held over
-//! I/O or over the driver.
+//! All are leaves: the client's list of idle connections, the server's tables of opens and of
+//! connections. None is held over I/O or over the driver.
 //!
 //! # Invariants
 //!
-//! * A client's memory is touched through process_vm_readv(2) only, during its own ioctl: an address that is not mapped is
-//!   EFAULT, never a signal.
+//! * A client's memory is touched through process_vm_readv(2) only, during its own ioctl: an
+//!   address that is not mapped is EFAULT, never a signal.
 //! * A client serves memory only to a server of its own user or of root.
 //! * Every length in the protocol is at most [`MAX_COPY`].
 
@@ -85,8 +87,9 @@ impl std::ops::BitOr for OpenFlags {
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{what}: {errno}")]
 pub struct Error {
-    /// What open(2) would have set, in illumos numbers: the driver's own error, ENOENT without such a node, EIO if the
-    /// kernel behind it is gone, EACCES without permission or if the kernel is another user's.
+    /// What open(2) would have set, in illumos numbers: the driver's own error, ENOENT without such
+    /// a node, EIO if the kernel behind it is gone, EACCES without permission or if the kernel is
+    /// another user's.
     pub errno: Errno,
     /// The node, and what is the matter with it.
     pub what: String,

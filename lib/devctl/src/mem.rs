@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! This process' own memory at addresses that may be bad.
 //!
-//! The kernel does the access, so that a bad address is an error and not a signal. Where process_vm_readv(2) is forbidden
-//! (some container runtimes filter it) the bytes go through a pipe, which checks addresses as well.
+//! The kernel does the access, so that a bad address is an error and not a signal. Where
+//! process_vm_readv(2) is forbidden (some container runtimes filter it) the bytes go through a
+//! pipe, which checks addresses as well.
 
 use std::io;
 
@@ -27,7 +28,8 @@ pub fn read(addr: u64, buf: &mut [u8]) -> Result<(), Fault> {
 ///
 /// # Safety
 ///
-/// The memory at `addr` must be the caller's to be written, as for an ioctl that gets this address. It may be unmapped.
+/// The memory at `addr` must be the caller's to be written, as for an ioctl that gets this address.
+/// It may be unmapped.
 pub unsafe fn write(addr: u64, bytes: &[u8]) -> Result<(), Fault> {
     transfer(Way::Write, addr, bytes.as_ptr().cast_mut(), bytes.len())
 }
@@ -57,8 +59,8 @@ fn by_process_vm(way: Way, addr: usize, buf: *mut u8, len: usize) -> io::Result<
         Way::Read => libc::process_vm_readv,
         Way::Write => libc::process_vm_writev,
     };
-    // SAFETY: `local` is valid as transfer's contract says; `remote` is checked by the kernel, and that it may be written
-    // is the promise of write()'s caller.
+    // SAFETY: `local` is valid as transfer's contract says; `remote` is checked by the kernel, and
+    // that it may be written is the promise of write()'s caller.
     let n = unsafe { call(libc::getpid(), &local, 1, &remote, 1, 0) };
     usize::try_from(n).map_err(|_| io::Error::last_os_error())
 }
@@ -77,7 +79,8 @@ fn by_pipe(way: Way, addr: usize, buf: *mut u8, len: usize) -> io::Result<()> {
             Way::Write => (ours, theirs),
         };
         use std::os::fd::AsRawFd;
-        // SAFETY: of `from` and `to` one lies in the valid buffer, the other is checked by the kernel; see by_process_vm.
+        // SAFETY: of `from` and `to` one lies in the valid buffer, the other is checked by the
+        // kernel; see by_process_vm.
         let (w, r) = unsafe {
             let w = libc::write(writer.as_raw_fd(), from.cast(), n);
             let r = if w > 0 { libc::read(reader.as_raw_fd(), to.cast(), w as usize) } else { w };

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! The messages of the dialogue: a header of 24 bytes, for some followed by `len` bytes. Integers are little-endian.
+//! The messages of the dialogue: a header of 24 bytes, for some followed by `len` bytes. Integers
+//! are little-endian.
 //!
 //! ```text
 //!   0       4        8               16       20       24
@@ -18,7 +19,8 @@
 //!           CLOSED
 //! ```
 //!
-//! CLOSED is sent when the driver's close is done, if it was the last connection: who then opens anew finds it closed.
+//! CLOSED is sent when the driver's close is done, if it was the last connection: who then opens
+//! anew finds it closed.
 
 use std::io::{self, Read, Write};
 
@@ -123,7 +125,8 @@ impl Header {
         to.write_all(&self.encode())
     }
 
-    /// Receives a header. UnexpectedEof when the peer is gone, InvalidData when it sends what is no header.
+    /// Receives a header. UnexpectedEof when the peer is gone, InvalidData when it sends what is no
+    /// header.
     pub fn receive(from: &mut impl Read) -> io::Result<Header> {
         let mut b = [0; HEADER];
         from.read_exact(&mut b)?;

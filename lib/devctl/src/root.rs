@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 pub struct Root(PathBuf);
 
 impl Root {
-    /// `dir` (a program's `-R`), else `$OVERLAY_ROOT`, else `$XDG_RUNTIME_DIR/illumos-overlay`, else
-    /// `/tmp/illumos-overlay-UID`. An empty variable counts as unset.
+    /// `dir` (a program's `-R`), else `$OVERLAY_ROOT`, else `$XDG_RUNTIME_DIR/illumos-overlay`,
+    /// else `/tmp/illumos-overlay-UID`. An empty variable counts as unset.
     pub fn from_env_or(dir: Option<PathBuf>) -> Root {
         let uid = rustix::process::geteuid().as_raw();
         Self::choose(

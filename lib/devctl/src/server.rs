@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! The kernel's half of the dialogue: device nodes as sockets, each connection a thread.
 //!
-//! What an open is and what an ioctl does is for a [`Kernel`] to say; here are connections, their rights and their end.
+//! What an open is and what an ioctl does is for a [`Kernel`] to say; here are connections, their
+//! rights and their end.
 
 use std::collections::HashMap;
 use std::io::{self, Read};
@@ -27,7 +28,8 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What stands behind the nodes.
 pub trait Kernel: Send + Sync + 'static {
-    /// open(2) of `node` (as given to [`Server::start`]) by `cred`. The open is closed by dropping the handle.
+    /// open(2) of `node` (as given to [`Server::start`]) by `cred`. The open is closed by dropping
+    /// the handle.
     fn open(&self, node: &str, flags: OpenFlags, cred: &PeerCred)
     -> Result<Box<dyn Handle>, Errno>;
 }
@@ -46,8 +48,8 @@ pub trait UserMem: Sync {
     fn copyout(&self, addr: u64, bytes: &[u8]) -> Result<(), Fault>;
 }
 
-/// Serves nodes until dropped. Dropping removes them, ends all connections (programs get EIO), waits for the
-/// ioctls that run and closes every open.
+/// Serves nodes until dropped. Dropping removes them, ends all connections (programs get EIO),
+/// waits for the ioctls that run and closes every open.
 #[derive(Debug)]
 pub struct Server {
     _nodes: Vec<Threads>,
@@ -69,8 +71,9 @@ fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Server {
-    /// Creates the `nodes` (path on the simulated host, permission bits) under `root`, whose directories must exist,
-    /// and serves them. An error names the node: AddrInUse if another server has it.
+    /// Creates the `nodes` (path on the simulated host, permission bits) under `root`, whose
+    /// directories must exist, and serves them. An error names the node: AddrInUse if another
+    /// server has it.
     pub fn start(
         root: &Root,
         nodes: &[(&str, u32)],

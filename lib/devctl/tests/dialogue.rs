@@ -23,7 +23,8 @@ const REVERSE: u32 = 2;
 const MEET: u32 = 3;
 /// Returns the argument.
 const RETURN: u32 = 4;
-/// In: {address u64, length u64}: a copyin, then a copyout of that many bytes; returns 1 for each that was a fault.
+/// In: {address u64, length u64}: a copyin, then a copyout of that many bytes; returns 1 for each
+/// that was a fault.
 const COPY: u32 = 5;
 /// Returns the flags of the open.
 const FLAGS: u32 = 6;
@@ -183,7 +184,8 @@ fn eventually(what: &str, f: impl Fn() -> bool) {
 
 /// ioctl whose argument is a plain value or memory of the test's own.
 fn ioctl(d: &Device, cmd: u32, arg: *mut c_void) -> Result<i32, Errno> {
-    // SAFETY: the commands of this driver write to what the tests give them, or to addresses that are not mapped.
+    // SAFETY: the commands of this driver write to what the tests give them, or to addresses that
+    // are not mapped.
     unsafe { d.ioctl(cmd, arg) }
 }
 

@@ -8,39 +8,43 @@
 //!           +------- reply, in packets of 64 KiB ----+
 //! ```
 //!
-//! On illumos a door is a kernel object that `fattach(3C)` hangs on a file. Elsewhere the file is a unix socket of type
-//! SOCK_SEQPACKET, which keeps message boundaries as a door does, and the bytes inside are the same. Only this crate
-//! knows which of the two is in use: the stand-in is the private module `seqpacket`, and the native one will be its
-//! sibling with the same two types.
+//! On illumos a door is a kernel object that `fattach(3C)` hangs on a file. Elsewhere the file is a
+//! unix socket of type SOCK_SEQPACKET, which keeps message boundaries as a door does, and the bytes
+//! inside are the same. Only this crate knows which of the two is in use: the stand-in is the
+//! private module `seqpacket`, and the native one will be its sibling with the same two types.
 //!
 //! # Vocabulary
 //!
 //! * **door**: the file, and the server behind it.
-//! * **model**: the data model of the caller, [`Model::Lp64`] or [`Model::Ilp32`]. Messages hold C structures, so one
-//!   door serves two layouts and the server answers in the caller's own.
-//! * **instance**: one life of a server. A [`Client`] belongs to the instance it was opened on, as a door descriptor does:
-//!   when that is gone each call fails with EBADF, also if another server took over the file.
+//! * **model**: the data model of the caller, [`Model::Lp64`] or [`Model::Ilp32`]. Messages hold C
+//!   structures, so one door serves two layouts and the server answers in the caller's own.
+//! * **instance**: one life of a server. A [`Client`] belongs to the instance it was opened on, as
+//!   a door descriptor does: when that is gone each call fails with EBADF, also if another server
+//!   took over the file.
 //!
 //! # Protocol of the stand-in
 //!
-//! All integers little-endian. The client's first packet is a hello, `"DOOR" version(u8)=1 model(u8) 0 0`; the server
-//! answers `"DOOR" version(u8)=1 0 0 0 instance(u64)`. Then any number of calls, one at a time on a connection:
+//! All integers little-endian. The client's first packet is a hello, `"DOOR" version(u8)=1
+//! model(u8) 0 0`; the server answers `"DOOR" version(u8)=1 0 0 0 instance(u64)`. Then any number
+//! of calls, one at a time on a connection:
 //!
 //! ```text
-//!   request:  len(u32) bytes[len]                      one packet, len <= 65536
-//!   reply:    total(u64) bytes[..]                     first packet
-//!             bytes[..] ...                            further packets until `total` bytes have come
+//!   request:  len(u32) bytes[len]              one packet, len <= 65536
+//!   reply:    total(u64) bytes[..]             first packet
+//!             bytes[..] ...             further packets until `total` bytes have come
 //! ```
 //!
-//! A client holds as many connections as it has calls in flight. The server closes a connection that breaks these rules;
-//! nothing that a peer sends does more than that.
+//! A client holds as many connections as it has calls in flight. The server closes a connection
+//! that breaks these rules; nothing that a peer sends does more than that.
 //!
 //! # Invariants
 //!
-//! * A connection is either idle (in the server's table and armed in its epoll set, one shot) or owned by one worker.
-//! * Threads are bounded ([`seqpacket`]: 16 workers), connections too (1024). A client that does not read its reply loses its
-//!   connection after five seconds, so that it cannot keep a worker.
-//! * The only lock is that of the table, a leaf; it is not held over a system call that blocks or over the handler.
+//! * A connection is either idle (in the server's table and armed in its epoll set, one shot) or
+//!   owned by one worker.
+//! * Threads are bounded (16 workers), connections too (1024). A client that does
+//!   not read its reply loses its connection after five seconds, so that it cannot keep a worker.
+//! * Locks are leaves: the server's table of idle connections, a client's list of them, the list of
+//!   threads of [`sock::Threads`]. None is held over the handler or a system call that may block.
 
 #[cfg(not(target_os = "illumos"))]
 mod seqpacket;

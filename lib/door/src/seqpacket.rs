@@ -25,7 +25,8 @@ const HELLO: usize = 8;
 const WELCOME: usize = 16;
 const REQUEST_HEADER: usize = 4;
 const REPLY_HEADER: usize = 8;
-/// Payload of one reply packet; well below the default send buffer of a socket, which bounds a packet.
+/// Payload of one reply packet; well below the default send buffer of a socket, which bounds a
+/// packet.
 const CHUNK: usize = 64 * 1024;
 
 /// Calls that run at the same time; further ones wait for a worker.
@@ -46,7 +47,8 @@ fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
 /// What a door calls: request bytes and caller to reply bytes.
 pub type Handler = dyn Fn(&[u8], &PeerCred) -> Vec<u8> + Send + Sync;
 
-/// The server of a door. Dropping it revokes the door: calls in progress end normally, the file goes.
+/// The server of a door. Dropping it revokes the door: calls in progress end normally, the file
+/// goes.
 #[derive(Debug)]
 pub struct Server {
     shared: Arc<Shared>,
@@ -84,10 +86,12 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Server {
-    /// Creates the door at `path` with the permission bits `mode`; a caller needs write permission on it.
+    /// Creates the door at `path` with the permission bits `mode`; a caller needs write permission
+    /// on it.
     ///
-    /// The handler runs on up to 16 threads at once. The file of a server that was killed is taken over.
-    /// Errors name the path: AddrInUse if a server answers there, AlreadyExists if something else lies there.
+    /// The handler runs on up to 16 threads at once. The file of a server that was killed is taken
+    /// over. Errors name the path: AddrInUse if a server answers there, AlreadyExists if something
+    /// else lies there.
     pub fn create(path: impl AsRef<Path>, mode: u32, handler: Arc<Handler>) -> io::Result<Server> {
         let listener = Listener::bind(path.as_ref(), SocketType::SEQPACKET, mode)?;
         rustix::io::ioctl_fionbio(&listener, true)?;
@@ -172,7 +176,8 @@ impl Shared {
                     idle.last_token += 1;
                     let token = idle.last_token;
                     let data = epoll::EventData::new_u64(token);
-                    // The lock is held until the connection is in the table, where its first event looks for it.
+                    // The lock is held until the connection is in the table, where its first event
+                    // looks for it.
                     if epoll::add(&self.epoll, &fd, data, ONE_SHOT).is_ok() {
                         idle.count += 1;
                         idle.connections.insert(token, Connection { fd, cred: None });
@@ -180,7 +185,8 @@ impl Shared {
                 }
             }
             Err(e) if e.raw_os_error() == Some(Errno::AGAIN.raw_os_error()) => {}
-            // Out of descriptors: the connection stays in the backlog, and asking at once again would spin.
+            // Out of descriptors: the connection stays in the backlog, and asking at once again
+            // would spin.
             Err(_) => std::thread::sleep(Duration::from_millis(10)),
         }
         let data = epoll::EventData::new_u64(TOKEN_LISTENER);
@@ -275,8 +281,9 @@ pub struct Client {
 impl Client {
     /// Opens the door at `path` as a process of this program's data model.
     ///
-    /// Errors keep the raw errno of the system: ENOENT without a door there, ECONNREFUSED when its server is gone, EACCES
-    /// without write permission, EPROTO if what answers is no door, EAGAIN if it takes no more callers.
+    /// Errors keep the raw errno of the system: ENOENT without a door there, ECONNREFUSED when its
+    /// server is gone, EACCES without write permission, EPROTO if what answers is no door, EAGAIN
+    /// if it takes no more callers.
     pub fn open(path: impl AsRef<Path>) -> io::Result<Client> {
         Self::open_as(path, Model::NATIVE)
     }
@@ -290,8 +297,9 @@ impl Client {
 
     /// Calls the door and waits for its answer.
     ///
-    /// Errors keep a raw errno as door_call(3C) has it: EBADF once the server is gone (open the door anew), E2BIG for more
-    /// than [`MAX_REQUEST`] bytes, EAGAIN when the server takes no more callers.
+    /// Errors keep a raw errno as door_call(3C) has it: EBADF once the server is gone (open the
+    /// door anew), E2BIG for more than [`MAX_REQUEST`] bytes, EAGAIN when the server takes no more
+    /// callers.
     pub fn call(&self, request: &[u8]) -> io::Result<Vec<u8>> {
         if request.len() > MAX_REQUEST {
             return Err(Errno::TOOBIG.into());

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! Unix sockets with a name in the file system, as every stand-in of ours uses them.
 //!
-//! Four things the plain calls do not give: names longer than the 107 bytes of `sun_path` (roots of tests lie deep),
-//! take-over of the file a killed server left behind without a race between two that try, appearance of the file only
-//! when connections are already accepted, and an end of a server in which no thread is left behind.
+//! Four things the plain calls do not give: names longer than the 107 bytes of `sun_path` (roots of
+//! tests lie deep), take-over of the file a killed server left behind without a race between two
+//! that try, appearance of the file only when connections are already accepted, and an end of a
+//! server in which no thread is left behind.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -22,7 +23,8 @@ use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType, 
 
 use crate::{Model, PeerCred};
 
-/// A listening socket and its file. Dropping it removes the file, unless another server has it by then.
+/// A listening socket and its file. Dropping it removes the file, unless another server has it by
+/// then.
 #[derive(Debug)]
 pub struct Listener {
     fd: OwnedFd,
@@ -73,12 +75,14 @@ fn naming(path: &Path, e: io::Error) -> io::Error {
 
 /// Connects to the socket at `path`; the descriptor is blocking and close-on-exec.
 ///
-/// The error keeps its raw errno: ENOENT when there is no such file, ECONNREFUSED when its server is gone.
+/// The error keeps its raw errno: ENOENT when there is no such file, ECONNREFUSED when its server
+/// is gone.
 pub fn connect(path: &Path, kind: SocketType) -> io::Result<OwnedFd> {
     Place::of(path)?.connect(kind)
 }
 
-/// Credentials of the peer. For a client that is who called listen(2). `model` is what the peer says it is.
+/// Credentials of the peer. For a client that is who called listen(2). `model` is what the peer
+/// says it is.
 pub fn peer(fd: impl AsFd, model: Model) -> io::Result<PeerCred> {
     let c = sockopt::socket_peercred(fd)?;
     Ok(PeerCred {
@@ -90,10 +94,11 @@ pub fn peer(fd: impl AsFd, model: Model) -> io::Result<PeerCred> {
 }
 
 impl Listener {
-    /// Creates the socket file with the permission bits `mode` (connecting takes write permission) and listens.
+    /// Creates the socket file with the permission bits `mode` (connecting takes write permission)
+    /// and listens.
     ///
-    /// A file whose server has died is replaced. Errors name the path: AddrInUse if a server answers there,
-    /// AlreadyExists if the file is not a socket, else what the system said.
+    /// A file whose server has died is replaced. Errors name the path: AddrInUse if a server
+    /// answers there, AlreadyExists if the file is not a socket, else what the system said.
     pub fn bind(path: &Path, kind: SocketType, mode: u32) -> io::Result<Listener> {
         Self::bind_at(path, kind, mode).map_err(|e| naming(path, e))
     }
@@ -207,8 +212,8 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Threads {
-    /// Serves connections of a listener of type STREAM. `refuse` gets those over the limit, on the accepting thread: it
-    /// must not block.
+    /// Serves connections of a listener of type STREAM. `refuse` gets those over the limit, on the
+    /// accepting thread: it must not block.
     pub fn start(
         listener: Listener,
         limit: usize,

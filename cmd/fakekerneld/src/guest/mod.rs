@@ -7,8 +7,8 @@
 //!         \---- tap::Tap ----------------------+
 //! ```
 //!
-//! A VNIC has one guest at most, and while it has one it cannot be deleted. The table's lock is held over opening and
-//! closing a VNIC, so that of two who want it one gets it.
+//! A VNIC has one guest at most, and while it has one it cannot be deleted. The table's lock is
+//! held over opening and closing a VNIC, so that of two who want it one gets it.
 
 pub mod smol;
 pub mod stream;
@@ -196,7 +196,8 @@ fn parse_address(s: &str) -> Result<(IpAddr, u8), String> {
             .then_some((address, prefix))
     });
     parsed.ok_or_else(|| {
-        format!("{s:?} is not an address with the length of its prefix, such as 10.0.0.1/24 or fd00::1/64")
+        let such = "such as 10.0.0.1/24 or fd00::1/64";
+        format!("{s:?} is not an address with the length of its prefix, {such}")
     })
 }
 

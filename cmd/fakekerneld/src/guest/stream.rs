@@ -3,11 +3,12 @@
 //!
 //! ```text
 //!   sender:    "OVLSTRM1"  seed(u64)  length(u64)  data[length]  crc(u32)
-//!   receiver:  length(u64)  crc(u32)  whole(u32)                              its verdict, when all of it is there
+//!   receiver:  length(u64)  crc(u32)  whole(u32)           its verdict, when all of it is there
 //! ```
 //!
-//! Integers are little-endian. The CRC is CRC-32 (IEEE) of the data. The sender takes the verdict for good only if its own
-//! length and CRC are in it; the receiver calls the stream whole only if the sender's CRC is its own.
+//! Integers are little-endian. The CRC is CRC-32 (IEEE) of the data. The sender takes the verdict
+//! for good only if its own length and CRC are in it; the receiver calls the stream whole only if
+//! the sender's CRC is its own.
 
 use crc32fast::Hasher;
 
@@ -103,7 +104,8 @@ impl Source {
             return Ok(());
         }
         Err(format!(
-            "the stream did not arrive whole: sent {} bytes with CRC-32 {:08x}, received {len} with {crc:08x}",
+            "the stream did not arrive whole: sent {} bytes with CRC-32 {:08x}, received {len} \
+             with {crc:08x}",
             self.len,
             self.checksum()
         ))

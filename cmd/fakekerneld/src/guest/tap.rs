@@ -6,7 +6,8 @@
 //!                <--- kernel's threads <--- set_rx: writev(header, frame)
 //! ```
 //!
-//! Each frame on the descriptor has a virtio_net_hdr in front, so one read or write moves up to 64 KiB of TCP.
+//! Each frame on the descriptor has a virtio_net_hdr in front, so one read or write moves up to 64
+//! KiB of TCP.
 
 use std::fs::File;
 use std::io;
@@ -24,7 +25,8 @@ use overlay_abi::errno::Errno;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-/// struct virtio_net_hdr: flags, gso_type, hdr_len, gso_size, csum_start, csum_offset; native byte order.
+/// struct virtio_net_hdr: flags, gso_type, hdr_len, gso_size, csum_start, csum_offset; native byte
+/// order.
 const VNET_HEADER: usize = 10;
 const NEEDS_CSUM: u8 = 1;
 const GSO_NONE: u8 = 0;
@@ -63,8 +65,8 @@ struct Device {
 }
 
 impl Tap {
-    /// Makes the device, in a network namespace if one is named, with the VNIC's address and MTU, and brings it up. The
-    /// error is a sentence.
+    /// Makes the device, in a network namespace if one is named, with the VNIC's address and MTU,
+    /// and brings it up. The error is a sentence.
     pub fn start(
         name: Option<&str>,
         netns: Option<&str>,
@@ -310,7 +312,8 @@ impl Device {
     /// Follows the VNIC.
     fn note(&self, note: Note) {
         match note {
-            // Refused only if someone took the device's name away, and then there is nobody to tell.
+            // Refused only if someone took the device's name away, and then there is nobody to
+            // tell.
             Note::Mtu(mtu) => drop(self.set_mtu(mtu)),
             Note::Link(state) => {
                 let carrier = libc::c_int::from(state != 0);
@@ -361,8 +364,8 @@ impl Device {
 }
 
 fn no_right() -> String {
-    "making a TAP device needs CAP_NET_ADMIN: run fakekerneld as root, or give the VNIC to a guest inside it with: \
-     guest attach"
+    "making a TAP device needs CAP_NET_ADMIN: run fakekerneld as root, or give the VNIC to a \
+     guest inside it with: guest attach"
         .into()
 }
 
@@ -406,7 +409,8 @@ fn header(frame: &RxFrame) -> [u8; VNET_HEADER] {
     h
 }
 
-/// Of which IP a frame to be segmented is: its version, behind the Ethernet header and a VLAN tag if there is one.
+/// Of which IP a frame to be segmented is: its version, behind the Ethernet header and a VLAN tag
+/// if there is one.
 fn gso_type(frame: &RxFrame) -> u8 {
     let head = frame.slices().next().unwrap_or_default();
     let ethertype = |at: usize| head.get(at..at + 2).unwrap_or_default();

@@ -17,7 +17,8 @@ fn fkadm_itself() {
     std::process::exit(if code == std::process::ExitCode::SUCCESS { 0 } else { 9 });
 }
 
-/// Output of a fkadm command line, its words separated by single blanks. Exit status 9 stands for all but 0.
+/// Output of a fkadm command line, its words separated by single blanks. Exit status 9 stands for
+/// all but 0.
 fn fkadm(root: &Root, args: &str) -> Output {
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "command::fkadm_itself", "--nocapture", "-q"])

@@ -85,7 +85,8 @@ impl Host {
         assert!(status.success() && !text.contains("violation"), "{status}: {text}");
     }
 
-    /// An overlay between `listen` and `to`, activated; `dynamic` asks for lookups instead of having `to`.
+    /// An overlay between `listen` and `to`, activated; `dynamic` asks for lookups instead of
+    /// having `to`.
     pub fn overlay(
         &self,
         name: &str,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! TAP devices in network namespaces, with this machine's own TCP/IP on them. Needs root; without, only the refusal
-//! is tested.
+//! TAP devices in network namespaces, with this machine's own TCP/IP on them. Needs root; without,
+//! only the refusal is tested.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -20,7 +20,8 @@ impl Namespace {
     /// None without the right to make one.
     fn new() -> Option<Namespace> {
         let make = || {
-            // SAFETY: only the network namespace of this thread changes, which nothing else depends on.
+            // SAFETY: only the network namespace of this thread changes, which nothing else depends
+            // on.
             unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }.ok()?;
             File::open("/proc/thread-self/ns/net").ok()
         };

@@ -7,10 +7,11 @@
 //!   kernel <------------ Wire::send <-------------------------+
 //! ```
 //!
-//! The thread owns all of smoltcp. Others reach it through the inbox, whose lock is a leaf: it is held neither over
-//! [`Wire::send`] nor over a poll. A full inbox drops frames, as a network card with a full ring does.
+//! The thread owns all of smoltcp. Others reach it through the inbox, whose lock is a leaf: it is
+//! held neither over [`Wire::send`] nor over a poll. A full inbox drops frames, as a network card
+//! with a full ring does.
 //!
-//! What a guest is asked to do is a [`Job`], moved on after each poll until it has reported.
+//! What a guest is asked to do is a `Job`, moved on after each poll until it has reported.
 
 mod card;
 mod ping;
@@ -38,8 +39,8 @@ use transfer::{SendJob, ServeJob};
 const INBOX_FRAMES: usize = 4096;
 /// How soon to try again when the wire takes no more and nobody says when it does.
 const RETRY: Duration = Duration::from_micros(500);
-/// Buffer of a TCP socket, each way it carries data: what may be in flight. More than the receive buffer of a UDP socket of
-/// the underlay holds would be lost there.
+/// Buffer of a TCP socket, each way it carries data: what may be in flight. More than the receive
+/// buffer of a UDP socket of the underlay holds would be lost there.
 const WINDOW: usize = 256 * 1024;
 /// A peer that is silent that long is given up.
 const PEER_TIMEOUT: SmolDuration = SmolDuration::from_secs(30);
@@ -48,8 +49,8 @@ const KEEP_ALIVE: SmolDuration = SmolDuration::from_secs(10);
 
 /// Where a guest's frames go: Ethernet frames without checksum.
 pub trait Wire: Send + Sync {
-    /// Takes frames from the front and sends them. False if something is left, with the caller or inside: this is then called
-    /// again after [`Inlet::writable`] or a while.
+    /// Takes frames from the front and sends them. False if something is left, with the caller or
+    /// inside: this is then called again after [`Inlet::writable`] or a while.
     fn send(&self, frames: &mut VecDeque<Vec<u8>>) -> bool;
 }
 
@@ -60,7 +61,8 @@ pub struct Settings {
     pub mac: [u8; 6],
     /// Largest IP packet, in bytes.
     pub mtu: usize,
-    /// Addresses with the length of their network's prefix, 7 at most. With IPv6 there is a link-local one beside them.
+    /// Addresses with the length of their network's prefix, 7 at most. With IPv6 there is a
+    /// link-local one beside them.
     pub addresses: Vec<(IpAddr, u8)>,
 }
 
