@@ -29,7 +29,8 @@ impl Cred {
     }
 }
 
-/// The argument of an ioctl(2): an address in the memory of the caller, and what kind of caller it is.
+/// The argument of an ioctl(2): an address in the memory of the caller, and what kind of caller it
+/// is.
 #[derive(Clone, Copy)]
 pub struct UserArg {
     addr: usize,
@@ -42,7 +43,8 @@ impl UserArg {
         UserArg { addr: addr as usize, mode: self.mode }
     }
 
-    /// The address `n` bytes further; past the end of memory it is not valid, which the copy will say.
+    /// The address `n` bytes further; past the end of memory it is not valid, which the copy will
+    /// say.
     pub fn offset(self, n: usize) -> UserArg {
         UserArg { addr: self.addr.saturating_add(n), mode: self.mode }
     }
@@ -70,8 +72,8 @@ impl UserArg {
     /// `EFAULT`.
     pub fn copyin_bytes(self, buf: &mut [u8]) -> Result<(), Errno> {
         let from = ptr::without_provenance(self.addr);
-        // SAFETY: `buf` is writable; any address is allowed as source, as ddi_copyin checks it. FKIOCTL in the mode
-        // comes from the kernel only, which then vouches for the address.
+        // SAFETY: `buf` is writable; any address is allowed as source, as ddi_copyin checks it.
+        // FKIOCTL in the mode comes from the kernel only, which then vouches for the address.
         match unsafe { sys::ddi_copyin(from, buf.as_mut_ptr().cast(), buf.len(), self.mode) } {
             0 => Ok(()),
             _ => Err(Errno::EFAULT),

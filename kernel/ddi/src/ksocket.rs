@@ -25,7 +25,8 @@ unsafe impl<R: Receiver> Send for KSocket<R> {}
 unsafe impl<R: Receiver> Sync for KSocket<R> {}
 
 impl<R: Receiver> KSocket<R> {
-    /// Creates a socket with the kernel's credentials. Nothing is received before [`KSocket::start`].
+    /// Creates a socket with the kernel's credentials. Nothing is received before
+    /// [`KSocket::start`].
     ///
     /// # Errors
     /// Those of socket(3SOCKET).
@@ -66,7 +67,8 @@ impl<R: Receiver> KSocket<R> {
     /// `ENOTSUP`: the socket cannot.
     pub fn start(&self) -> Result<(), Errno> {
         let arg = (&raw const *self.receiver).cast_mut().cast();
-        // SAFETY: the receiver outlives the socket, which drop closes before it lets go of the hold.
+        // SAFETY: the receiver outlives the socket, which drop closes before it lets go of the
+        // hold.
         Errno::check(unsafe { sys::ksocket_krecv_set(self.ks, Some(receive::<R>), arg) })
     }
 

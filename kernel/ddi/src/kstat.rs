@@ -26,8 +26,8 @@ unsafe impl<S: Source> Send for Kstat<S> {}
 unsafe impl<S: Source> Sync for Kstat<S> {}
 
 impl<S: Source> Kstat<S> {
-    /// Makes `module:instance:name` visible. `None` if that name is taken or there is no memory: a driver works
-    /// without its statistics.
+    /// Makes `module:instance:name` visible. `None` if that name is taken or there is no memory: a
+    /// driver works without its statistics.
     pub fn new(
         module: &CStr,
         instance: c_int,
@@ -73,7 +73,8 @@ unsafe extern "C" fn update<S: Source>(ks: *mut sys::kstat_t, how: c_int) -> c_i
     if how == sys::KSTAT_WRITE {
         return crate::Errno::EACCES.0;
     }
-    // SAFETY: `new` set ks_private to a source that outlives the kstat, and ks_data holds a value for each name.
+    // SAFETY: `new` set ks_private to a source that outlives the kstat, and ks_data holds a value
+    // for each name.
     let (source, values) = unsafe {
         let named = (*ks).ks_data.cast::<sys::kstat_named_t>();
         let values = core::slice::from_raw_parts_mut(named, S::NAMES.len());

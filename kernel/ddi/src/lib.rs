@@ -5,7 +5,7 @@
 //!    overlay      vxlan          no unsafe but thin C entry points
 //!      │            │
 //!      ▼            ▼
-//!    ddi  ── mem    KBox KArc KVec Global     kmem_alloc, with KM_SLEEP or KM_NOSLEEP said at each place
+//!    ddi  ── mem    KBox KArc KVec Global     kmem_alloc, KM_SLEEP or not said at each place
 //!         ── sync   KMutex KRwLock KCondvar Rcu
 //!         ── mblk   Mblk MblkChain MblkQueue  freemsg on drop
 //!         ── map    ClockMap                  by hash, in order, by age
@@ -17,17 +17,19 @@
 //!
 //! # Rules
 //!
-//! * No `alloc`, no panic, no formatting: memory comes from kmem with its flag, what can fail returns an [`Errno`].
+//! * No `alloc`, no panic, no formatting: memory comes from kmem with its flag, what can fail
+//!   returns an [`Errno`].
 //! * What must not move (locks, tree heads, callback arguments) lies in memory of its own.
-//! * An owner's drop undoes what its constructor did, and waits where the kernel function does (`KSocket`, `Kstat`,
-//!   `Callout::drain`). So order of teardown is order of drops.
-//! * Callbacks are traits ([`mac::MacDriver`], [`ksocket::Receiver`], [`dev::CharDriver`], [`kstat::Source`],
-//!   [`time::Expire`]). The kernel holds a [`mem::KArc`] of their object for as long as it may call.
+//! * An owner's drop undoes what its constructor did, and waits where the kernel function does
+//!   (`KSocket`, `Kstat`, `Callout::drain`). So order of teardown is order of drops.
+//! * Callbacks are traits ([`mac::MacDriver`], [`ksocket::Receiver`], [`dev::CharDriver`],
+//!   [`kstat::Source`], [`time::Expire`]). The kernel holds a [`mem::KArc`] of their object for as
+//!   long as it may call.
 //!
 //! # Lock order
 //!
-//! This crate takes no lock of its own but the writer's of an [`sync::Rcu`], which nests inside of anything that
-//! readers of that cell do not take.
+//! This crate takes no lock of its own but the writer's of an [`sync::Rcu`], which nests inside of
+//! anything that readers of that cell do not take.
 #![no_std]
 #![deny(
     clippy::unwrap_used,

@@ -52,7 +52,8 @@ pub struct MacParams {
     pub margin: u32,
 }
 
-/// A driver's registration with MAC. Lies inside of the driver `D`, which MAC holds while registered.
+/// A driver's registration with MAC. Lies inside of the driver `D`, which MAC holds while
+/// registered.
 pub struct MacLink {
     mh: AtomicPtr<sys::mac_impl>,
     devnet: AtomicUsize,
@@ -103,8 +104,8 @@ impl MacLink {
         self.mh.load(Ordering::Relaxed)
     }
 
-    /// Registers an Ethernet link without an address of its own. MAC gets a hold of `driver`, whose [`MacLink`] is
-    /// `self`.
+    /// Registers an Ethernet link without an address of its own. MAC gets a hold of `driver`, whose
+    /// [`MacLink`] is `self`.
     ///
     /// # Errors
     /// Those of mac_register(9F).
@@ -122,8 +123,8 @@ impl MacLink {
         }
         let hold = KArc::into_raw(driver.clone());
         let mut mh = ptr::null_mut();
-        // SAFETY: `reg` is a zeroed registration of ours. MAC copies the address and keeps the callbacks (constant) and
-        // the driver (held).
+        // SAFETY: `reg` is a zeroed registration of ours. MAC copies the address and keeps the
+        // callbacks (constant) and the driver (held).
         let err = unsafe {
             (*reg).m_type_ident = sys::MAC_PLUGIN_IDENT_ETHER.as_ptr();
             (*reg).m_driver = hold.cast_mut().cast();
@@ -242,7 +243,8 @@ impl MacLink {
         Errno::check(unsafe { sys::mac_maxsdu_update(self.mh(), sdu) })
     }
 
-    /// Waits for the link's perimeter: no start, stop or property change but this thread's until drop. Nests.
+    /// Waits for the link's perimeter: no start, stop or property change but this thread's until
+    /// drop. Nests.
     pub fn perimeter(&self) -> Perimeter {
         let mut mph = ptr::null_mut();
         // SAFETY: registered; left by drop.

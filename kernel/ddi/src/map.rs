@@ -7,8 +7,8 @@
 //!   newest  ⇄ node ⇄ node ⇄ oldest       evict: second chance, from the oldest
 //! ```
 //!
-//! The caller locks it. Only [`ClockMap::insert`] allocates, without waiting; when the table of buckets cannot grow the
-//! chains just become longer.
+//! The caller locks it. Only [`ClockMap::insert`] allocates, without waiting; when the table of
+//! buckets cannot grow the chains just become longer.
 use crate::Errno;
 use crate::mem::{KBox, KVec, KmFlag};
 use core::ffi::{c_int, c_void};
@@ -43,7 +43,8 @@ impl Hasher {
     }
 }
 
-/// `key` is first, so that the comparator and avl_find can take the address of a bare key for a node.
+/// `key` is first, so that the comparator and avl_find can take the address of a bare key for a
+/// node.
 #[repr(C)]
 struct Node<V> {
     key: u64,
@@ -195,9 +196,9 @@ impl<V> ClockMap<V> {
         Some(self.unlink(node))
     }
 
-    /// Takes out the entry that was not used for longest, roughly: from the oldest on, an entry used since the last look
-    /// is passed over once, and after some looks the search ends. `None` if it found none that `can` go, or with `idle`
-    /// none that was not used either.
+    /// Takes out the entry that was not used for longest, roughly: from the oldest on, an entry
+    /// used since the last look is passed over once, and after some looks the search ends. `None`
+    /// if it found none that `can` go, or with `idle` none that was not used either.
     pub fn evict(&mut self, idle: bool, can: impl Fn(&V) -> bool) -> Option<(u64, V)> {
         let mut found: Link<V> = None;
         let mut looks = if idle { self.len.min(SECOND_CHANCES) } else { self.len };

@@ -136,12 +136,13 @@ impl Mblk {
         self.copy_bytes(0, &mut bytes).then_some(bytes)
     }
 
-    /// Writes `header` in front of the data, in place. `false` and nothing done if the block is shared, holds no
-    /// data, or has no room there.
+    /// Writes `header` in front of the data, in place. `false` and nothing done if the block is
+    /// shared, holds no data, or has no room there.
     #[inline]
     pub fn try_prepend(&mut self, header: &[u8]) -> bool {
         let p = self.0.as_ptr();
-        // SAFETY: a live block has a data block; db_base..b_rptr is ours to write when nobody shares it.
+        // SAFETY: a live block has a data block; db_base..b_rptr is ours to write when nobody
+        // shares it.
         unsafe {
             let db = (*p).b_datap;
             let room = ((*p).b_rptr as usize).wrapping_sub((*db).db_base as usize);
@@ -175,14 +176,14 @@ impl Mblk {
         self
     }
 
-    /// The message without its first `n` bytes; blocks that become empty are freed. `None`, and the message is freed,
-    /// if it is shorter than that or nothing is left.
+    /// The message without its first `n` bytes; blocks that become empty are freed. `None`, and the
+    /// message is freed, if it is shorter than that or nothing is left.
     pub fn strip(self, mut n: usize) -> Option<Mblk> {
         let mut this = self;
         loop {
             let p = this.0.as_ptr();
-            // SAFETY: the first block is ours; moving b_rptr within the data touches no shared byte, b_rptr is the
-            // message block's own.
+            // SAFETY: the first block is ours; moving b_rptr within the data touches no shared
+            // byte, b_rptr is the message block's own.
             unsafe {
                 let len = block_len(p);
                 if len > n {
@@ -198,7 +199,8 @@ impl Mblk {
         }
     }
 
-    /// As [`Mblk::strip`] for the common case, which this makes short: the first block holds more than `n`.
+    /// As [`Mblk::strip`] for the common case, which this makes short: the first block holds more
+    /// than `n`.
     #[inline]
     pub fn strip_front(self, n: usize) -> Option<Mblk> {
         let p = self.0.as_ptr();
@@ -212,8 +214,8 @@ impl Mblk {
         self.strip(n)
     }
 
-    /// The message, of `size` bytes, with at least `n` of them (or all) in its first block, by a copy where needed.
-    /// `None`, and the message is freed, without memory.
+    /// The message, of `size` bytes, with at least `n` of them (or all) in its first block, by a
+    /// copy where needed. `None`, and the message is freed, without memory.
     #[inline]
     pub fn pull_up(self, n: usize, size: usize) -> Option<Mblk> {
         let want = n.min(size);

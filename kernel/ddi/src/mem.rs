@@ -26,8 +26,7 @@ impl KmFlag {
     }
 }
 
-/// Memory for `layout`, `None` if there is none. kmem aligns to 8 bytes, a size that is a multiple of 64 no better:
-/// nothing here asks for more.
+/// Memory for `layout`, `None` if there is none. kmem aligns to 8 bytes; nothing here asks for more.
 fn allocate(layout: Layout, flag: KmFlag) -> Option<NonNull<u8>> {
     const { assert!(size_of::<usize>() == 8) };
     if layout.align() > 8 {
@@ -229,7 +228,8 @@ impl<T> KVec<T> {
         let room = need.max(self.room.saturating_mul(2)).max(4);
         let layout = Layout::array::<T>(room).map_err(|_| Errno::ENOMEM)?;
         let p = allocate(layout, flag).ok_or(Errno::ENOMEM)?.cast::<T>();
-        // SAFETY: both areas are valid for `len` elements and distinct; the old ones are forgotten below.
+        // SAFETY: both areas are valid for `len` elements and distinct; the old ones are forgotten
+        // below.
         unsafe { ptr::copy_nonoverlapping(self.p.as_ptr(), p.as_ptr(), self.len) };
         self.free_memory();
         self.p = p;
@@ -335,7 +335,8 @@ impl<T> Drop for KVec<T> {
     }
 }
 
-/// The one instance of a module's state: set by its init, read by its entry points, taken by its fini.
+/// The one instance of a module's state: set by its init, read by its entry points, taken by its
+/// fini.
 pub struct Global<T>(core::sync::atomic::AtomicPtr<T>);
 
 impl<T: Sync + Send + 'static> Default for Global<T> {
@@ -373,7 +374,8 @@ impl<T: Sync + Send + 'static> Global<T> {
     /// Takes the value back.
     ///
     /// # Safety
-    /// No reference from [`Global::get`] is in use or will be: the module is being unloaded, mod_remove(9F) said 0.
+    /// No reference from [`Global::get`] is in use or will be: the module is being unloaded,
+    /// mod_remove(9F) said 0.
     pub unsafe fn take(&self) -> Option<KBox<T>> {
         let p = self.0.swap(ptr::null_mut(), Ordering::AcqRel);
         // SAFETY: came from `set`; swapped out once.
@@ -381,12 +383,13 @@ impl<T: Sync + Send + 'static> Global<T> {
     }
 }
 
-/// A table of a module that the kernel may write to (`dev_ops`), or that is only ever read but made of pointers
-/// (`modlinkage`, `dld_ioc_info_t[]`).
+/// A table of a module that the kernel may write to (`dev_ops`), or that is only ever read but made
+/// of pointers (`modlinkage`, `dld_ioc_info_t[]`).
 #[repr(transparent)]
 pub struct Table<T>(core::cell::UnsafeCell<T>);
 
-// SAFETY: Rust code only ever takes the address; the kernel has its own rules for what it points to.
+// SAFETY: Rust code only ever takes the address; the kernel has its own rules for what it points
+// to.
 unsafe impl<T> Sync for Table<T> {}
 
 impl<T> Table<T> {

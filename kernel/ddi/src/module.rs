@@ -6,7 +6,8 @@ use core::ffi::{CStr, c_int, c_void};
 use core::ptr;
 use illumos_sys_hdrs as sys;
 
-/// A module's three entry points; the wrapper of each module exports them as `_init`, `_fini`, `_info`.
+/// A module's three entry points; the wrapper of each module exports them as `_init`, `_fini`,
+/// `_info`.
 #[derive(Clone, Copy)]
 pub struct Module {
     /// Path in the module directories, `drv/overlay`.

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! SDT probes.
 //!
-//! A probe must be a call and not a jump: krtld overwrites its five bytes, and behind a jump there is nothing to come
-//! back to. [`after`] keeps it from being the last thing a function does. Nor may its address be taken, which is why
-//! [`fire!`](crate::fire) is a macro.
+//! A probe must be a call and not a jump: krtld overwrites its five bytes, and behind a jump there
+//! is nothing to come back to. [`after`] keeps it from being the last thing a function does. Nor
+//! may its address be taken, which is why [`fire!`](crate::fire) is a macro.
 
 /// Fires a probe of [`illumos_sys_hdrs::probes`] with four words; the fifth is 0.
 #[macro_export]

@@ -7,8 +7,9 @@ use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use illumos_sys_hdrs as sys;
 
-/// A kernel lock in memory of its own, because its address is its identity and Rust values move. A whole cache line,
-/// so that neighbouring locks (the shards of a table) do not slow each other down.
+/// A kernel lock in memory of its own, because its address is its identity and Rust values move. A
+/// whole cache line, so that neighbouring locks (the shards of a table) do not slow each other
+/// down.
 #[repr(C)]
 struct Word<L> {
     lock: UnsafeCell<L>,
@@ -170,7 +171,8 @@ impl KCondvar {
         unsafe { sys::cv_wait(self.0.get(), held.mutex.word.lock.get()) };
     }
 
-    /// As [`KCondvar::wait`] until `deadline` (see [`crate::time::Deadline`]); `false` when it has passed.
+    /// As [`KCondvar::wait`] until `deadline` (see [`crate::time::Deadline`]); `false` when it has
+    /// passed.
     pub fn wait_until<T>(
         &self,
         held: &mut KMutexGuard<'_, T>,
@@ -208,8 +210,8 @@ impl Drop for KCondvar {
 ///    writer:   swap pointer ─► flip phase ─► wait for count[old] == 0 ─► old value is its own again
 /// ```
 ///
-/// A reader may sleep, call out, and nest other cells; a writer then waits that long. What a reader must not do is
-/// wait for a writer of the same cell.
+/// A reader may sleep, call out, and nest other cells; a writer then waits that long. What a reader
+/// must not do is wait for a writer of the same cell.
 pub struct Rcu<T> {
     phase: AtomicUsize,
     readers: [AtomicUsize; 2],
@@ -243,10 +245,12 @@ impl<T> Rcu<T> {
             let phase = self.phase.load(Ordering::SeqCst);
             let count = if phase & 1 == 0 { even } else { odd };
             count.fetch_add(1, Ordering::SeqCst);
-            // A writer that flipped in between may not have seen us: only the phase that still holds counts.
+            // A writer that flipped in between may not have seen us: only the phase that still
+            // holds counts.
             if self.phase.load(Ordering::SeqCst) == phase {
-                // SAFETY: the pointer came from a KBox, and a writer frees what it took out only after the
-                // count it waits for, or a later one, has gone through zero with us in it.
+                // SAFETY: the pointer came from a KBox, and a writer frees what it took out only
+                // after the count it waits for, or a later one, has gone through zero with us in
+                // it.
                 let value = unsafe { &*self.value.load(Ordering::SeqCst) };
                 return RcuGuard { count, value };
             }
@@ -256,8 +260,8 @@ impl<T> Rcu<T> {
 
     /// Puts `value` in place, waits until nobody reads the old one, and returns that.
     ///
-    /// The wait polls: readers then leave without a look at whether somebody waits, and it is over at once nearly
-    /// always.
+    /// The wait polls: readers then leave without a look at whether somebody waits, and it is over
+    /// at once nearly always.
     pub fn replace(&self, value: T) -> T {
         let mut held = self.writer.lock();
         let new = KBox::new(value).into_raw().as_ptr();

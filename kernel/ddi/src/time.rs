@@ -43,8 +43,8 @@ pub trait Expire: Send + Sync {
 
 /// One pending call at a time of an object's [`Expire::expire`]; timeout(9F).
 ///
-/// `armed` says that a call is to come; it falls before the call begins, so that what happens during the call can ask
-/// for the next. `calls` counts those not yet over.
+/// `armed` says that a call is to come; it falls before the call begins, so that what happens
+/// during the call can ask for the next. `calls` counts those not yet over.
 #[derive(Default)]
 pub struct Callout {
     armed: AtomicBool,

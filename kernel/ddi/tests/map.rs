@@ -27,8 +27,12 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
+fn cases(cases: u32) -> ProptestConfig {
+    ProptestConfig { cases, failure_persistence: None, ..Default::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(cases(100))]
     #[test]
     fn as_a_btree_map(ops in proptest::collection::vec(op(), 0..400)) {
         let kernel = host::boot(host::Config::default());

@@ -21,8 +21,12 @@ fn blocks() -> impl Strategy<Value = Vec<Vec<u8>>> {
     proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..20), 1..6)
 }
 
+fn cases(cases: u32) -> ProptestConfig {
+    ProptestConfig { cases, failure_persistence: None, ..Default::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(cases(300))]
     #[test]
     fn blocks_do_not_show(blocks in blocks(), at in 0usize..120, n in 0usize..60) {
         let kernel = host::boot(host::Config::default());
@@ -44,7 +48,8 @@ proptest! {
         prop_assert_eq!(bytes(&pulled), whole.clone());
 
         let stripped = mp.strip_front(n);
-        prop_assert_eq!(stripped.as_ref().map(bytes), (n < whole.len()).then(|| whole[n..].to_vec()));
+        let want = (n < whole.len()).then(|| whole[n..].to_vec());
+        prop_assert_eq!(stripped.as_ref().map(bytes), want);
         prop_assert!(stripped.as_ref().is_none_or(|mp| !mp.front().is_empty()));
         drop((stripped, pulled));
         kernel.shutdown().unwrap();

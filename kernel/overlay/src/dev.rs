@@ -7,8 +7,8 @@
 //!                                                       └───────────── last user ──────────┘ ─ DELETE ─►
 //! ```
 //!
-//! What the packet path needs of all this is one [`Io`], replaced as a whole: whoever removes a socket or a target from
-//! it has waited for all packets that used it.
+//! What the packet path needs of all this is one [`Io`], replaced as a whole: whoever removes a
+//! socket or a target from it has waited for all packets that used it.
 use crate::mux::Mux;
 use crate::overlay;
 use crate::plugin::{Encap, User};
@@ -183,8 +183,8 @@ fn vnet_in_use(devs: &[KArc<Dev>], dev: &KArc<Dev>, vnetid: u64) -> bool {
 /// Makes a link.
 ///
 /// # Errors
-/// `EINVAL`: the id does not fit the encapsulation. `EEXIST`: link id or network in use. Those of the plugin, of
-/// mac_register and of dls_devnet_create.
+/// `EINVAL`: the id does not fit the encapsulation. `EEXIST`: link id or network in use. Those of
+/// the plugin, of mac_register and of dls_devnet_create.
 pub(crate) fn create(
     linkid: u32,
     vnetid: u64,
@@ -244,8 +244,8 @@ pub(crate) fn create(
 /// Deletes a link.
 ///
 /// # Errors
-/// `ENOENT`. `EBUSY`: it has users, or an ioctl uses it for longer than a second; it stays as it was. Others of DLS and
-/// MAC: DELETE can be tried again.
+/// `ENOENT`. `EBUSY`: it has users, or an ioctl uses it for longer than a second; it stays as it
+/// was. Others of DLS and MAC: DELETE can be tried again.
 pub(crate) fn delete(linkid: u32) -> Result<(), Errno> {
     let overlay = overlay()?;
     let dev = {
@@ -300,8 +300,8 @@ fn max_frame(mtu: u32) -> usize {
 }
 
 impl Dev {
-    /// Changes what the packet path uses. When this returns no packet is under way with what it used before, and what
-    /// `change` took out is the caller's alone.
+    /// Changes what the packet path uses. When this returns no packet is under way with what it
+    /// used before, and what `change` took out is the caller's alone.
     fn change_io<R>(&self, change: impl FnOnce(&mut Io) -> R) -> R {
         let _control = self.control.lock();
         let mut io = self.io.read().clone();
@@ -338,8 +338,8 @@ impl Dev {
         true
     }
 
-    /// Takes the target away. Packets that wait are dropped, lookups are over, and an active link is degraded until it
-    /// gets another target.
+    /// Takes the target away. Packets that wait are dropped, lookups are over, and an active link
+    /// is degraded until it gets another target.
     pub fn disassociate(&self) {
         let had = self.end_target();
         let mut state = self.state.lock();

@@ -8,7 +8,8 @@ struct Inner {
     degraded: u32,
 }
 
-/// Counts degraded links. Its lock is held while the first and the last change is told, so that reports come in order.
+/// Counts degraded links. Its lock is held while the first and the last change is told, so that
+/// reports come in order.
 pub(crate) struct Health(KMutex<Inner>);
 
 impl Health {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! The ioctls of `/dev/overlay` (spec/varpd.md 9.3): what varpd uses.
 //!
-//! Every handler copies its argument in, works, and copies out. Nothing is locked while memory of the caller is touched:
-//! its pages may have to come from disk.
+//! Every handler copies its argument in, works, and copies out. Nothing is locked while memory of
+//! the caller is touched: its pages may have to come from disk.
 use crate::dev::{Dev, Hold};
 use crate::frame::{ETHER_HDR, VLAN_HDR};
 use crate::request::Request;
@@ -21,8 +21,8 @@ use zerocopy::{FromZeros, IntoBytes};
 
 type Handler = fn(minor: u32, arg: UserArg) -> Result<(), Errno>;
 
-/// The handler of a command, and whether it needs an open for writing. LOOKUP does, other than in C: it takes a request
-/// away from whoever else would answer it.
+/// The handler of a command, and whether it needs an open for writing. LOOKUP does, other than in
+/// C: it takes a request away from whoever else would answer it.
 fn command(cmd: u32) -> Option<(bool, Handler)> {
     Some(match cmd {
         OVERLAY_TARG_INFO => (true, info),
@@ -177,7 +177,8 @@ fn describe(request: Request) -> Result<overlay_targ_lookup_t, Errno> {
     })
 }
 
-/// The argument of RESPOND and DROP: 4 bytes shorter from a 32-bit program, behind which may be nothing.
+/// The argument of RESPOND and DROP: 4 bytes shorter from a 32-bit program, behind which may be
+/// nothing.
 fn copyin_answer(arg: UserArg) -> Result<(u64, UnderlayAddr), Errno> {
     if arg.is_ilp32() {
         let a: ilp32::overlay_targ_resp_t = arg.copyin()?;
@@ -190,7 +191,8 @@ fn copyin_answer(arg: UserArg) -> Result<(u64, UnderlayAddr), Errno> {
 fn respond(minor: u32, arg: UserArg) -> Result<(), Errno> {
     let (id, addr) = copyin_answer(arg)?;
     if let Err(e) = check_addr(addr) {
-        // No answer at all would leave the address unanswered for ever: the lookup is over either way.
+        // No answer at all would leave the address unanswered for ever: the lookup is over either
+        // way.
         finish(minor, id, None)?;
         return Err(e);
     }
@@ -366,7 +368,8 @@ fn cache_flush(_: u32, arg: UserArg) -> Result<(), Errno> {
     })
 }
 
-/// A place in a walk, as it goes out and comes back: the next address, and in the lower 16 bits whether that was all.
+/// A place in a walk, as it goes out and comes back: the next address, and in the lower 16 bits
+/// whether that was all.
 #[derive(Clone, Copy)]
 enum Marker {
     From(u64),

@@ -13,16 +13,19 @@
 //!
 //! # Vocabulary
 //!
-//! * *link*, [`dev`](crate): an overlay datalink. *vnet id*: the virtual network whose frames it carries.
-//! * *target*: what a varpd instance is to a link, one address or a cache of addresses. *Associated*: has one.
+//! * *link*: an overlay datalink, a `Dev`. *vnet id*: the virtual network whose frames it
+//!   carries.
+//! * *target*: what a varpd instance is to a link, one address or a cache of addresses.
+//!   *Associated*: has one.
 //! * *request*: a question for varpd about one address, with packets that wait for the answer.
 //! * *mux*: a UDP socket and the links on it. *Started*: on a mux, because somebody uses the link.
 //!
 //! # The packet path
 //!
-//! Takes no lock but one shard of the target cache (and for a new request that of the requests, inside), allocates
-//! nothing that waits, and calls plugins, sockets and MAC with nothing held. What it uses of a link or of a socket it
-//! gets from an [`ddi::sync::Rcu`]: whoever takes a part away waits for packets under way, then owns it.
+//! Takes no lock but one shard of the target cache (and for a new request that of the requests,
+//! inside), allocates nothing that waits, and calls plugins, sockets and MAC with nothing held.
+//! What it uses of a link or of a socket it gets from an [`ddi::sync::Rcu`]: whoever takes a part
+//! away waits for packets under way, then owns it.
 //!
 //! # Lock order
 //!
@@ -35,14 +38,15 @@
 //!   shard of a cache ─► requests
 //! ```
 //!
-//! Readers of an Rcu may take anything below `devices` but never wait for one of its writers: no ioctl changes a link's
-//! io while it reads it.
+//! Readers of an Rcu may take anything below `devices` but never wait for one of its writers: no
+//! ioctl changes a link's io while it reads it.
 //!
 //! # Life
 //!
-//! Ioctls find a link by its id and hold it; a deletion first hides it, then waits for holds. Requests name their link
-//! and target by number and hold nothing, so varpd can die at any time: its open is closed and its requests go back to
-//! the queue; a link can be deleted at any time: its requests are gone.
+//! Ioctls find a link by its id and hold it; a deletion first hides it, then waits for holds.
+//! Requests name their link and target by number and hold nothing, so varpd can die at any time:
+//! its open is closed and its requests go back to the queue; a link can be deleted at any time: its
+//! requests are gone.
 #![no_std]
 #![deny(
     clippy::unwrap_used,

@@ -12,7 +12,8 @@ static DEV_OPS: Table<sys::dev_ops> = Table::new(Ops::<Node>::dev_ops(&CB_OPS));
 static DRIVER: sys::modldrv = module::driver_linkage(c"Overlay network driver", &DEV_OPS);
 static LINKAGE: sys::modlinkage = module::linkage(&DRIVER);
 
-/// File flags an open may have. FOFFMAX comes with every openat(2) of a 64-bit program and means nothing here.
+/// File flags an open may have. FOFFMAX comes with every openat(2) of a 64-bit program and means
+/// nothing here.
 const OPEN_FLAGS: c_int = sys::FREAD | sys::FWRITE | sys::FEXCL | sys::FOFFMAX;
 
 /// The module `drv/overlay`.
@@ -42,7 +43,8 @@ unsafe extern "C" fn overlay_module_init() -> c_int {
 unsafe extern "C" fn overlay_module_fini() -> c_int {
     match module::remove(&LINKAGE) {
         Ok(()) => {
-            // SAFETY: removed: no entry point runs or will. Plugins depend on this module, so none is loaded.
+            // SAFETY: removed: no entry point runs or will. Plugins depend on this module, so none
+            // is loaded.
             drop(unsafe { STATE.take() });
             0
         }

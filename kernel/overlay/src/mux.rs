@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! Sockets shared by links, and the way of a datagram to its link.
 //!
-//! Links whose plugin wants the same socket share it: a datagram's virtual network id says for which it is. A mux lives
-//! from its first link's start to its last link's stop.
+//! Links whose plugin wants the same socket share it: a datagram's virtual network id says for
+//! which it is. A mux lives from its first link's start to its last link's stop.
 //!
-//! Changes (find or open a socket, add or remove a link, close) happen one at a time, in a [`Session`]. That is a flag
-//! and not a held lock, for plugins and sockets are called meanwhile, and these may sleep.
+//! Changes (find or open a socket, add or remove a link, close) happen one at a time, in a
+//! [`Session`]. That is a flag and not a held lock, for plugins and sockets are called meanwhile,
+//! and these may sleep.
 use crate::dev::{Dev, FRAME_EXTRA, MTU_MAX};
 use crate::frame::{ETHER_HDR, VLAN_HDR};
 use crate::plugin::{Plugin, SocketSpec};
@@ -126,7 +127,8 @@ impl Muxes {
         Ok(Mux { spec, plugin: plugin.clone(), socket, demux })
     }
 
-    /// Takes a link off its socket, which is closed after the last. Nobody receives for the link afterwards.
+    /// Takes a link off its socket, which is closed after the last. Nobody receives for the link
+    /// afterwards.
     pub fn leave(&self, dev: &Dev, mux: KArc<Mux>) {
         let session = self.session();
         mux.demux.remove(dev);
@@ -142,7 +144,8 @@ impl Muxes {
             let at = inner.muxes.iter().position(|m| KArc::same(m, &mux));
             at.and_then(|at| inner.muxes.remove(at))
         };
-        // The last holds: closes the socket, with the session still keeping the address from being opened anew.
+        // The last holds: closes the socket, with the session still keeping the address from being
+        // opened anew.
         drop(listed);
         drop(mux);
     }

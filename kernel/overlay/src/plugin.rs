@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! The registry of encapsulation plugins, and the C edge to them (`sys/overlay_plugin.h`).
 //!
-//! A plugin stays as long as a link uses it: unregistering one in use is `EBUSY`. No lock is held while a plugin runs.
+//! A plugin stays as long as a link uses it: unregistering one in use is `EBUSY`. No lock is held
+//! while a plugin runs.
 use crate::overlay;
 use core::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use core::ptr::{self, NonNull};
@@ -150,7 +151,8 @@ impl Encap {
         let mut info = ovep_encap_info_t { ovdi_id: vnetid, ovdi_hdr_size: 0 };
         let mut out = ptr::null_mut();
         let mp = frame.as_ptr().cast();
-        // SAFETY: the frame is the plugin's when it returns 0, and what it puts in `out` is ours then.
+        // SAFETY: the frame is the plugin's when it returns 0, and what it puts in `out` is ours
+        // then.
         let err = unsafe { (self.ops().encap)(self.private, mp, &raw mut info, &raw mut out) };
         if err != 0 {
             return Err((Errno(err), frame));
@@ -391,7 +393,8 @@ unsafe fn check(reg: *const overlay_plugin_register_t) -> Result<Plugin, Errno> 
         if prop.is_null() {
             break;
         }
-        // SAFETY: a C string that lives as long as the plugin is registered, which no use of it outlives.
+        // SAFETY: a C string that lives as long as the plugin is registered, which no use of it
+        // outlives.
         let prop = PropName(unsafe { CStr::from_ptr(prop) });
         if prop.bytes().len() >= OVERLAY_PROP_NAMELEN {
             return Err(Errno::EINVAL);
@@ -405,7 +408,8 @@ unsafe fn check(reg: *const overlay_plugin_register_t) -> Result<Plugin, Errno> 
     Ok(Plugin { name, ops, props, id_size, flags, dest, users })
 }
 
-/// A registration to fill in; NULL for a version other than 1. `overlay_plugin_alloc(9F)` of the plugin interface.
+/// A registration to fill in; NULL for a version other than 1. `overlay_plugin_alloc(9F)` of the
+/// plugin interface.
 #[unsafe(no_mangle)]
 pub extern "C" fn overlay_plugin_alloc(version: c_uint) -> *mut overlay_plugin_register_t {
     if version != OVEP_VERSION {
@@ -438,7 +442,8 @@ pub unsafe extern "C" fn overlay_plugin_free(reg: *mut overlay_plugin_register_t
 /// Registers a plugin. `EINVAL`, `ENOTSUP`, `EEXIST` as spec/varpd.md 9.8 says.
 ///
 /// # Safety
-/// `reg` came from [`overlay_plugin_alloc`], and what it points to lives until the plugin is unregistered.
+/// `reg` came from [`overlay_plugin_alloc`], and what it points to lives until the plugin is
+/// unregistered.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn overlay_plugin_register(reg: *mut overlay_plugin_register_t) -> c_int {
     // SAFETY: by the caller's promise.

@@ -136,8 +136,8 @@ pub(crate) fn get(
 /// Sets a property. The link's perimeter must not be held by others for long: it is entered.
 ///
 /// # Errors
-/// Those of `find`. `ENOTSUP`: the link is active. `EPERM`: the property cannot be set. `EINVAL`: the value cannot be.
-/// `EEXIST`: another link of this encapsulation has that network.
+/// Those of `find`. `ENOTSUP`: the link is active. `EPERM`: the property cannot be set. `EINVAL`:
+/// the value cannot be. `EEXIST`: another link of this encapsulation has that network.
 pub(crate) fn set(
     dev: &KArc<Dev>,
     id: i32,

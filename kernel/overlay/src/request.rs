@@ -7,9 +7,9 @@
 //!             └───────── close ────────┘         and gone from either state when its target goes
 //! ```
 //!
-//! A request is a number and what it is about, no more: its packets stay with the cache entry. It may be stale (the
-//! entry answered otherwise meanwhile), which whoever follows it finds out there. The number carries a generation, so
-//! an old one is never taken for a new one.
+//! A request is a number and what it is about, no more: its packets stay with the cache entry. It
+//! may be stale (the entry answered otherwise meanwhile), which whoever follows it finds out there.
+//! The number carries a generation, so an old one is never taken for a new one.
 use ddi::Errno;
 use ddi::dev::OpenFlags;
 use ddi::ids::IdSpace;
@@ -184,7 +184,8 @@ impl Requests {
         }
     }
 
-    /// Queues a new request and returns its id. Does not wait; may be called with a shard of the cache locked.
+    /// Queues a new request and returns its id. Does not wait; may be called with a shard of the
+    /// cache locked.
     ///
     /// # Errors
     /// `ENOMEM`.

@@ -1,9 +1,22 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! What is counted, and why packets are dropped.
 //!
-//! The list of [`DropReason`] is the only one: kstats, probes and documentation come from it. Each reason is the kstat
-//! `drop_<name>` of the link (or of `overlay:0:mux` when no link is known) and the probe
-//! `overlay-drop-<name>` with arguments link id, bytes, `mblk_t *`, errno.
+//! The list of [`DropReason`] is the only one: kstats, probes and documentation come from it. Each
+//! reason is the kstat `drop_<name>` of the link (or of `overlay:0:mux` when no link is known) and
+//! the probe `overlay-drop-<name>` with arguments link id, bytes, `mblk_t *`, errno.
+//!
+//! A link's kstat `overlay:<link id>:link` has besides the drops:
+//!
+//! | kstat | what |
+//! |---|---|
+//! | `opackets`, `obytes` | frames sent, and their bytes without encapsulation |
+//! | `ipackets`, `ibytes` | frames given to MAC, injected ones too, and their bytes |
+//! | `oblocked` | times a full socket made MAC keep frames |
+//! | `cache_entries` | addresses in the target cache now, pending ones too |
+//! | `cache_hits`, `cache_misses` | frames whose destination was known, and was not |
+//! | `cache_evictions` | entries that went to make room |
+//! | `lookups_outstanding` | addresses varpd is or will be asked for |
+//! | `queued_packets`, `queued_bytes` | frames that wait for an answer |
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicU64, Ordering};
 use ddi::mblk::Mblk;
@@ -141,7 +154,7 @@ impl Drops {
     }
 }
 
-/// One direction of a link. A cache line of its own, for the two run on different CPUs.
+/// One direction of a link. As long as a cache line, for the two run on different CPUs.
 #[derive(Default)]
 #[repr(C)]
 pub(crate) struct Flow {

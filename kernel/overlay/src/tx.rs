@@ -14,7 +14,8 @@ use ddi::mem::KArc;
 use ddi::time::Callout;
 use overlay_abi::ids::UnderlayAddr;
 
-/// How long a full socket is left alone before MAC tries again, milliseconds. Sockets do not tell when they have room.
+/// How long a full socket is left alone before MAC tries again, milliseconds. Sockets do not tell
+/// when they have room.
 const RETRY_MS: u32 = 1;
 
 /// A frame that was not sent but may be later.
@@ -68,7 +69,8 @@ pub(crate) fn resend(dev: &KArc<Dev>, mp: Mblk) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Sends packets that waited for this answer. A full socket drops them: nobody could take them back.
+/// Sends packets that waited for this answer. A full socket drops them: nobody could take them
+/// back.
 pub(crate) fn answered(dev: &Dev, io: &Io, mut packets: MblkChain, addr: UnderlayAddr) {
     while let Some(mp) = packets.pop() {
         let Some(mux) = &io.mux else {

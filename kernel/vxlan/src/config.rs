@@ -43,8 +43,9 @@ impl Config {
     /// Sets a property from its bytes.
     ///
     /// # Errors
-    /// `EINVAL`: wrong size, port out of range, or an address that cannot be listened on: v4-compatible, 6to4,
-    /// multicast of either family. The unspecified addresses `::` and `::ffff:0.0.0.0` can.
+    /// `EINVAL`: wrong size, port out of range, or an address that cannot be listened on:
+    /// v4-compatible, 6to4, multicast of either family. The unspecified addresses `::` and
+    /// `::ffff:0.0.0.0` can.
     pub fn set(&mut self, prop: Prop, value: &[u8]) -> Result<(), Errno> {
         match prop {
             Prop::ListenIp => {

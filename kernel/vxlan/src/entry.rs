@@ -31,8 +31,8 @@ unsafe extern "C" {
     fn overlay_prop_set_range_uint32(prop: overlay_prop_handle_t, min: u32, max: u32);
 }
 
-/// Tunable: whether UDP picks source ports by a hash of the inner headers, `UDP_HASH_VXLAN` (1) or not (0). Looked at
-/// when a socket is made.
+/// Tunable: whether UDP picks source ports by a hash of the inner headers, `UDP_HASH_VXLAN` (1) or
+/// not (0). Looked at when a socket is made.
 #[unsafe(no_mangle)]
 #[allow(non_upper_case_globals)]
 pub static vxlan_fanout: AtomicU32 = AtomicU32::new(sys::UDP_HASH_VXLAN as u32);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! The VXLAN encapsulation plugin of the overlay driver, module `overlay/vxlan` (RFC 7348, spec/varpd.md 9.6).
+//! The VXLAN encapsulation plugin of the overlay driver, module `overlay/vxlan` (RFC 7348,
+//! spec/varpd.md 9.6).
 //!
 //! ```text
 //!   guest's frame          [ Ethernet | ... ]
@@ -10,10 +11,11 @@
 //!   ovpo_decap     flags and id of a datagram, however it is split into blocks
 //! ```
 //!
-//! [`config`] is what an administrator sets and what it means, [`header`] the eight bytes; neither knows C.
-//! The entry points below are the C edge and do no more than translate.
+//! [`config`] is what an administrator sets and what it means, [`header`] the eight bytes; neither
+//! knows C. The entry points below are the C edge and do no more than translate.
 //!
-//! The module has no state but that of each link; its one lock guards a link's configuration and nests in nothing.
+//! The module has no state but that of each link; its one lock guards a link's configuration and
+//! nests in nothing.
 #![no_std]
 #![deny(
     clippy::unwrap_used,

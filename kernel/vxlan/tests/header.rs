@@ -31,8 +31,12 @@ fn cut(bytes: &[u8], at: &[usize]) -> Vec<Vec<u8>> {
     begins.zip(ends).map(|(a, b)| bytes[a..b].to_vec()).collect()
 }
 
+fn cases(cases: u32) -> ProptestConfig {
+    ProptestConfig { cases, failure_persistence: None, ..Default::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(cases(400))]
 
     /// RFC 7348 section 5: the I flag and 24 bits of id count, nothing else, wherever blocks end.
     #[test]

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! The target cache of a dynamic link: destination by MAC address, with packets that wait for an answer.
+//! The target cache of a dynamic link: destination by MAC address, with packets that wait for an
+//! answer.
 //!
 //! ```text
 //!   MAC ─hash─► shard (lock, ClockMap) ─► entry: valid, drop, or pending with a queue and a request id
 //! ```
 //!
-//! * An entry is pending or it has an answer, never both: an answer takes the queue and ends the request.
-//! * The number of entries is bounded by [`overlay_target_max`]. A new address makes the one that was not used for
-//!   longest go (second chance); pending ones stay. When all are pending the packet is dropped.
-//! * Lock order: a shard, then the lock of [`Requests`]. Never two shards. Nothing is sent with either held: what an
-//!   answer releases is returned to the caller.
+//! * An entry is pending or it has an answer, never both: an answer takes the queue and ends the
+//!   request.
+//! * The number of entries is bounded by [`overlay_target_max`]. A new address makes the one that
+//!   was not used for longest go (second chance); pending ones stay. When all are pending the
+//!   packet is dropped.
+//! * Lock order: a shard, then the lock of [`Requests`]. Never two shards. Nothing is sent with
+//!   either held: what an answer releases is returned to the caller.
 use crate::frame::{Header, key_mac, mac_key};
 use crate::request::Requests;
 use crate::stats::DropReason;
@@ -217,9 +220,9 @@ impl Cache {
         Route::Drop(DropReason::TxNoMemory, mp)
     }
 
-    /// Counts one more entry, and takes one away somewhere if that is too many: an idle one of this shard, or of a few
-    /// others, or else whichever can go, with this shard unlocked meanwhile. `None`, and nothing counted, if all are
-    /// pending.
+    /// Counts one more entry, and takes one away somewhere if that is too many: an idle one of this
+    /// shard, or of a few others, or else whichever can go, with this shard unlocked meanwhile.
+    /// `None`, and nothing counted, if all are pending.
     fn make_room<'a>(
         &self,
         shard: &'a KMutex<Shard>,
@@ -277,8 +280,8 @@ impl Cache {
         }
     }
 
-    /// Header and size of the packet that a request is about. Packets without a header are taken out and given to
-    /// `bad`; when none is left the entry goes, and `None` is the answer.
+    /// Header and size of the packet that a request is about. Packets without a header are taken
+    /// out and given to `bad`; when none is left the entry goes, and `None` is the answer.
     pub fn inspect(
         &self,
         mac: u64,
@@ -381,7 +384,8 @@ impl Cache {
         wire(at.key, s.map.peek(at)?)
     }
 
-    /// Sets the answer for `mac`, `None` to drop. Returns the packets that waited for one, which go there.
+    /// Sets the answer for `mac`, `None` to drop. Returns the packets that waited for one, which go
+    /// there.
     ///
     /// # Errors
     /// `ENOMEM`; also when the cache is full of pending entries.
@@ -445,8 +449,9 @@ impl Cache {
         }
     }
 
-    /// Appends answers to `out` in the order of their addresses, from `from` on, at most `max`. Returns where to go on,
-    /// `None` at the end. An entry that is there throughout appears once, whatever else comes and goes.
+    /// Appends answers to `out` in the order of their addresses, from `from` on, at most `max`.
+    /// Returns where to go on, `None` at the end. An entry that is there throughout appears once,
+    /// whatever else comes and goes.
     pub fn walk(
         &self,
         from: u64,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! A booted kernel with the driver loaded, its ioctls as functions, a guest, and a peer on the underlay.
+//! A booted kernel with the driver loaded, its ioctls as functions, a guest, and a peer on the
+//! underlay.
 use fakekernel::host::{self, Cred, Kernel, Model, OpenDev, SelfMem, StaticModule, UserMem};
 use fakekernel::kstat::{self, Value};
 use fakekernel::net::client::{Client, Frame, Frames};

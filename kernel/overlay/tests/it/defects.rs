@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! One test for each defect of the C driver (spec/varpd.md 9.9), named after its number. Each says by what it fails
-//! where the defect is.
+//! One test for each defect of the C driver (spec/varpd.md 9.9), named after its number. Each says
+//! by what it fails where the defect is.
 use crate::common::*;
 use crate::tcap;
 use fakekernel::fm;
@@ -44,7 +44,8 @@ fn in_time<R: Send>(what: &str, f: impl FnOnce() -> R + Send) -> R {
     })
 }
 
-/// Defective: delete waits for the answer of a varpd that will never give it, with the device's lock held.
+/// Defective: delete waits for the answer of a varpd that will never give it, with the device's
+/// lock held.
 #[test]
 fn defect_01_delete_does_not_wait_for_a_dead_varpd() {
     let s = Scene::dynamic();
@@ -72,7 +73,8 @@ fn defect_01_delete_does_not_wait_for_a_dead_varpd() {
     rig.end();
 }
 
-/// Defective: a hold taken between the check and the removal uses freed memory, which the kernel's checks see.
+/// Defective: a hold taken between the check and the removal uses freed memory, which the kernel's
+/// checks see.
 #[test]
 fn defect_02_no_new_hold_while_deleting() {
     let rig = Rig::boot();
@@ -186,7 +188,8 @@ fn defect_07_vnet_ids_are_checked() {
     rig.end();
 }
 
-/// Defective: a change of the id of a started link takes it for not started from then on: no packet passes any more.
+/// Defective: a change of the id of a started link takes it for not started from then on: no packet
+/// passes any more.
 #[test]
 fn defect_08_a_started_link_keeps_its_vnet_id_and_works() {
     let s = Scene::point();
@@ -199,8 +202,8 @@ fn defect_08_a_started_link_keeps_its_vnet_id_and_works() {
     s.end();
 }
 
-/// Defective: the count of degraded links stays, so the service is never restored. (And its lock was never initialised,
-/// which the kernel's checks see.)
+/// Defective: the count of degraded links stays, so the service is never restored. (And its lock
+/// was never initialised, which the kernel's checks see.)
 #[test]
 fn defect_09_deleting_a_degraded_link_restores_the_service() {
     let rig = Rig::boot();
@@ -230,7 +233,8 @@ fn defect_09_deleting_a_degraded_link_restores_the_service() {
     rig.end();
 }
 
-/// Defective: the MAC of a deleted link stays registered: the shutdown finds it, and its memory points to a freed link.
+/// Defective: the MAC of a deleted link stays registered: the shutdown finds it, and its memory
+/// points to a freed link.
 #[test]
 fn defect_10_delete_unregisters_the_mac() {
     let rig = Rig::boot();
@@ -244,7 +248,8 @@ fn defect_10_delete_unregisters_the_mac() {
     rig.end();
 }
 
-/// Defective: EEXIST leaks memory, a plugin's own error becomes EINVAL, and fini is called without init.
+/// Defective: EEXIST leaks memory, a plugin's own error becomes EINVAL, and fini is called without
+/// init.
 #[test]
 fn defect_11_a_failed_create_leaves_nothing() {
     let rig = Rig::boot();
@@ -298,7 +303,8 @@ fn ip(args: &str) -> bool {
     run.is_ok_and(|s| s.success())
 }
 
-/// A network where what is sent stays with the socket: its one neighbour does not answer. Needs root.
+/// A network where what is sent stays with the socket: its one neighbour does not answer. Needs
+/// root.
 fn silent_network() -> bool {
     // SAFETY: moves this thread only.
     let moved = unsafe { libc::unshare(libc::CLONE_NEWNET) } == 0;
@@ -353,7 +359,8 @@ fn defect_13_what_cannot_be_sent_goes_back_to_mac() {
     rig.end();
 }
 
-/// Defective: detach answers with an errno, which the kernel's checks see; a refused one must leave all as it was.
+/// Defective: detach answers with an errno, which the kernel's checks see; a refused one must leave
+/// all as it was.
 #[test]
 fn defect_14_detach_is_refused_while_in_use() {
     let rig = Rig::boot();
@@ -392,8 +399,8 @@ fn defect_15_teardown_frees_every_entry_once() {
     s.end();
 }
 
-/// Defective: cache ioctls lock target then entry, transmit entry then target; the kernel's checks see the inversion
-/// whether or not it comes to a deadlock.
+/// Defective: cache ioctls lock target then entry, transmit entry then target; the kernel's checks
+/// see the inversion whether or not it comes to a deadlock.
 #[test]
 fn defect_16_one_lock_order() {
     let s = Scene::dynamic();
@@ -415,8 +422,9 @@ fn defect_16_one_lock_order() {
     s.end();
 }
 
-/// Defective: a lookup whose entry was set meanwhile is dropped without being counted down: the address is never looked
-/// up again, and delete hangs. Likewise for packets without a readable header.
+/// Defective: a lookup whose entry was set meanwhile is dropped without being counted down: the
+/// address is never looked up again, and delete hangs. Likewise for packets without a readable
+/// header.
 #[test]
 fn defect_17_lookups_that_need_no_answer_end() {
     let s = Scene::dynamic();
@@ -470,7 +478,8 @@ fn defect_18_a_walk_of_a_point_link_has_one_entry() {
     rig.end();
 }
 
-/// Defective: frames are given to MAC or to a socket that is not there, and read before their first byte.
+/// Defective: frames are given to MAC or to a socket that is not there, and read before their first
+/// byte.
 #[test]
 fn defect_19_inject_and_resend_check_link_and_size() {
     let rig = Rig::boot();
@@ -518,8 +527,8 @@ fn defect_20_a_message_without_nul_is_cut() {
     rig.end();
 }
 
-/// Defective: the old target stays and the next one overwrites it: its entries leak, which the kernel's checks see, its
-/// packets are stuck, and answers for it land in the new one.
+/// Defective: the old target stays and the next one overwrites it: its entries leak, which the
+/// kernel's checks see, its packets are stuck, and answers for it land in the new one.
 #[test]
 fn defect_21_disassociate_ends_the_target() {
     let s = Scene::dynamic();
@@ -664,8 +673,8 @@ fn defect_25_the_cache_is_bounded() {
     s.end();
 }
 
-/// Defective: an answer without destination is taken, 40 bytes are read of an answer of 36, and a reader may take
-/// lookups away from varpd.
+/// Defective: an answer without destination is taken, 40 bytes are read of an answer of 36, and a
+/// reader may take lookups away from varpd.
 #[test]
 fn defect_26_answers_and_their_askers_are_checked() {
     let s = Scene::dynamic();
@@ -702,7 +711,8 @@ fn defect_26_answers_and_their_askers_are_checked() {
     s.end();
 }
 
-/// Defective: the socket of another plugin, or one that cannot be opened, leaves the mux lock held: the next start hangs.
+/// Defective: the socket of another plugin, or one that cannot be opened, leaves the mux lock held:
+/// the next start hangs.
 #[test]
 fn defect_27_a_failed_start_leaves_no_lock() {
     let s = Scene::point();
@@ -728,8 +738,8 @@ fn defect_27_a_failed_start_leaves_no_lock() {
     s.end();
 }
 
-/// Defective: a property name that is too long releases a lock that is not held, which the kernel's checks see. (And the
-/// mux lock is never destroyed.)
+/// Defective: a property name that is too long releases a lock that is not held, which the kernel's
+/// checks see. (And the mux lock is never destroyed.)
 #[test]
 fn defect_28_a_bad_registration_is_refused() {
     let rig = Rig::boot();
@@ -752,8 +762,9 @@ fn defect_28_a_bad_registration_is_refused() {
     rig.end();
 }
 
-/// Defective: of two ways to build the outer header one hashes garbage, so that a flow changes its source port. Here
-/// the two ways are ours: in place, and in a block of its own because somebody else reads the frame too.
+/// Defective: of two ways to build the outer header one hashes garbage, so that a flow changes its
+/// source port. Here the two ways are ours: in place, and in a block of its own because somebody
+/// else reads the frame too.
 #[test]
 fn defect_29_a_flow_keeps_its_source_port() {
     let s = Scene::point();
@@ -788,7 +799,8 @@ fn defect_29_a_flow_keeps_its_source_port() {
     s.end();
 }
 
-/// The scenes above with all checks on end with a shutdown; this makes sure that it would have found something.
+/// The scenes above with all checks on end with a shutdown; this makes sure that it would have
+/// found something.
 #[test]
 fn the_checks_see_what_is_left() {
     let kernel = host::boot(host::Config::default());

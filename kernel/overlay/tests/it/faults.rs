@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! The whole life of a link, with each allocation that may fail failing once: errors and drops, nothing worse.
+//! The whole life of a link, with each allocation that may fail failing once: errors and drops,
+//! nothing worse.
 use crate::common::*;
 use fakekernel::fault;
 use fakekernel::host::{self, FaultPlan};

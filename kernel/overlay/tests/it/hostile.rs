@@ -96,7 +96,8 @@ fn random_datagrams_are_harmless() {
 fn bad_frames_of_guests_are_dropped() {
     let s = Scene::dynamic();
     s.varpd.cache_set(LINK, FAR, s.peer.at()).unwrap();
-    // MAC lets none of these through; the driver does not count on it. RESEND reaches it without MAC.
+    // MAC lets none of these through; the driver does not count on it. RESEND reaches it without
+    // MAC.
     s.rig.set(LINK, "mtu", &576u64.to_ne_bytes()).unwrap_err();
     s.varpd.resend(LINK.into(), 0, &frame(FAR, GUEST, 1, 1418)).unwrap();
     assert_eq!(s.peer.frame(VNET).len(), 1418);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! Every ioctl with everything that can be wrong about it. After each table the link works as before.
+//! Every ioctl with everything that can be wrong about it. After each table the link works as
+//! before.
 use crate::common::*;
 use fakekernel::host::{Cred, Model, SelfMem};
 use overlay_abi::dld::*;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! The overlay driver with its VXLAN plugin in a kernel that looks for every broken rule.
 //!
-//! The tests stand where its users do: dladm (dld ioctls), varpd (`/dev/overlay`), a guest (a VNIC's client) and the
-//! far host (a UDP socket). Every test ends with a shutdown that must find nothing left and no rule broken.
+//! The tests stand where its users do: dladm (dld ioctls), varpd (`/dev/overlay`), a guest (a
+//! VNIC's client) and the far host (a UDP socket). Every test ends with a shutdown that must find
+//! nothing left and no rule broken.
 mod common;
 mod defects;
 mod dynamic;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! Links that come and go under traffic, while varpd answers, an administrator meddles, strangers send garbage and
-//! allocations fail. `SOAK_SECONDS` says for how long, three by default.
+//! Links that come and go under traffic, while varpd answers, an administrator meddles, strangers
+//! send garbage and allocations fail. `SOAK_SECONDS` says for how long, three by default.
 use crate::common::*;
 use fakekernel::host::{self, FaultPlan};
 use fakekernel::net::client::{Client, Frame, Frames};
@@ -26,7 +26,8 @@ fn mac(n: u64) -> [u8; 6] {
     [2, 8, 0x20, 0xab, a, b]
 }
 
-/// The life of a link, over and over. Most of it may fail for want of memory; what must not is going.
+/// The life of a link, over and over. Most of it may fail for want of memory; what must not is
+/// going.
 fn link(rig: &Rig, varpd: &Varpd, id: u32, stop: &AtomicBool, lives: &AtomicU64) {
     let mut dice = Dice(id.into());
     // The first three share a socket.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! An encapsulation plugin of the tests, in the C ABI: `tcap`, 8 bytes of header, which remembers how it was called.
+//! An encapsulation plugin of the tests, in the C ABI: `tcap`, 8 bytes of header, which remembers
+//! how it was called.
 use ddi::mblk::Mblk;
 use overlay_abi::encap::*;
 use overlay_abi::errno::Errno;
