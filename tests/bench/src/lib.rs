@@ -29,13 +29,15 @@ const EXCL: i32 = 0x400;
 /// Destination bits of vxlan.
 const DEST: u32 = OVERLAY_PLUGIN_D_IP | OVERLAY_PLUGIN_D_PORT;
 
-/// A booted kernel with the overlay driver, and both its devices open.
+/// A booted kernel with the overlay driver.
 pub struct OverlayKernel {
     // Closed before the kernel goes down.
     dld: OpenDev,
-    varpd: OpenDev,
     kernel: Kernel,
 }
+
+/// `/dev/overlay`, open as varpd has it.
+pub struct Varpd(OpenDev);
 
 impl OverlayKernel {
     /// Boots and loads `drv/overlay`; vxlan comes with the first link.
@@ -55,19 +57,24 @@ impl OverlayKernel {
         kernel.modload("drv/overlay").context("modload drv/overlay")?;
         let root = Cred::KERNEL;
         let dld = kernel.open("/dev/dld", READ | WRITE, &root).context("/dev/dld")?;
-        let varpd =
-            kernel.open("/dev/overlay", READ | WRITE | EXCL, &root).context("/dev/overlay")?;
-        Ok(OverlayKernel { dld, varpd, kernel })
+        Ok(OverlayKernel { dld, kernel })
     }
 
-    /// Closes the devices and shuts down.
+    /// Opens `/dev/overlay`.
+    ///
+    /// # Errors
+    /// `EEXIST`: it is open already.
+    pub fn open_varpd(&self) -> Result<Varpd, Errno> {
+        self.kernel.open("/dev/overlay", READ | WRITE | EXCL, &Cred::KERNEL).map(Varpd)
+    }
+
+    /// Shuts down; `/dev/overlay` must be closed.
     ///
     /// # Errors
     /// The violations that the kernel recorded, and what leaked.
     pub fn shutdown(self) -> Result<()> {
-        let OverlayKernel { dld, varpd, kernel } = self;
+        let OverlayKernel { dld, kernel } = self;
         drop(dld);
-        drop(varpd);
         kernel.shutdown().map_err(|v| {
             let list: Vec<_> = v.iter().take(20).map(|v| format!("{v}")).collect();
             anyhow::anyhow!("{} violations:\n{}", v.len(), list.join("\n"))
@@ -84,18 +91,6 @@ impl OverlayKernel {
         arg: &mut T,
     ) -> Result<(), Errno> {
         ioctl(&self.dld, cmd, arg.as_mut_bytes())
-    }
-
-    /// An ioctl of /dev/overlay, as varpd would make it.
-    ///
-    /// # Errors
-    /// The driver's.
-    pub fn varpd<T: IntoBytes + FromBytes + Immutable>(
-        &self,
-        cmd: u32,
-        arg: &mut T,
-    ) -> Result<(), Errno> {
-        ioctl(&self.varpd, cmd, arg.as_mut_bytes())
     }
 
     /// A link on `listen`, not active yet and without a target.
@@ -128,31 +123,6 @@ impl OverlayKernel {
         self.dld(OVERLAY_IOC_SETPROP, &mut p)
     }
 
-    /// Gives a link a target: all frames to `point`, or a cache.
-    ///
-    /// # Errors
-    /// The driver's.
-    pub fn associate(&self, linkid: u32, point: Option<UnderlayAddr>) -> Result<(), Errno> {
-        let mut a = overlay_targ_associate_t::new_zeroed();
-        a.ota_linkid = linkid;
-        a.ota_id = u64::from(linkid);
-        a.ota_provides = DEST;
-        a.ota_mode = OVERLAY_TARGET_DYNAMIC;
-        if let Some(p) = point {
-            a.ota_mode = OVERLAY_TARGET_POINT;
-            a.ota_point = p.into();
-        }
-        self.varpd(OVERLAY_TARG_ASSOCIATE, &mut a)
-    }
-
-    /// Takes the target of a link away.
-    ///
-    /// # Errors
-    /// The driver's.
-    pub fn disassociate(&self, linkid: u32) -> Result<(), Errno> {
-        self.varpd(OVERLAY_TARG_DISASSOCIATE, &mut overlay_targ_id_t { otid_linkid: linkid })
-    }
-
     /// Activates a link.
     ///
     /// # Errors
@@ -169,18 +139,6 @@ impl OverlayKernel {
         self.dld(OVERLAY_IOC_DELETE, &mut overlay_ioc_delete_t { oid_linkid: linkid })
     }
 
-    /// Puts an answer in a link's cache.
-    ///
-    /// # Errors
-    /// The driver's.
-    pub fn cache_set(&self, linkid: u32, mac: [u8; 6], to: UnderlayAddr) -> Result<(), Errno> {
-        let mut c = overlay_targ_cache_t::new_zeroed();
-        c.otc_linkid = linkid;
-        c.otc_entry.otce_mac = mac;
-        c.otc_entry.otce_dest = to.into();
-        self.varpd(OVERLAY_TARG_CACHE_SET, &mut c)
-    }
-
     /// A named number of a link's kstat, 0 if there is none.
     #[must_use]
     pub fn counter(&self, linkid: u32, name: &str) -> u64 {
@@ -193,6 +151,57 @@ impl OverlayKernel {
                 _ => None,
             })
             .sum()
+    }
+}
+
+impl Varpd {
+    /// An ioctl.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn ioctl<T: IntoBytes + FromBytes + Immutable>(
+        &self,
+        cmd: u32,
+        arg: &mut T,
+    ) -> Result<(), Errno> {
+        ioctl(&self.0, cmd, arg.as_mut_bytes())
+    }
+
+    /// Gives a link a target: all frames to `point`, or a cache.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn associate(&self, linkid: u32, point: Option<UnderlayAddr>) -> Result<(), Errno> {
+        let mut a = overlay_targ_associate_t::new_zeroed();
+        a.ota_linkid = linkid;
+        a.ota_id = u64::from(linkid);
+        a.ota_provides = DEST;
+        a.ota_mode = OVERLAY_TARGET_DYNAMIC;
+        if let Some(p) = point {
+            a.ota_mode = OVERLAY_TARGET_POINT;
+            a.ota_point = p.into();
+        }
+        self.ioctl(OVERLAY_TARG_ASSOCIATE, &mut a)
+    }
+
+    /// Takes the target of a link away.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn disassociate(&self, linkid: u32) -> Result<(), Errno> {
+        self.ioctl(OVERLAY_TARG_DISASSOCIATE, &mut overlay_targ_id_t { otid_linkid: linkid })
+    }
+
+    /// Puts an answer in a link's cache.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn cache_set(&self, linkid: u32, mac: [u8; 6], to: UnderlayAddr) -> Result<(), Errno> {
+        let mut c = overlay_targ_cache_t::new_zeroed();
+        c.otc_linkid = linkid;
+        c.otc_entry.otce_mac = mac;
+        c.otc_entry.otce_dest = to.into();
+        self.ioctl(OVERLAY_TARG_CACHE_SET, &mut c)
     }
 }
 

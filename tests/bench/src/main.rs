@@ -85,11 +85,12 @@ fn count(dir: &str, len: usize, entries: u32) -> Result<(f64, String)> {
 fn kernel(entries: u32) -> Result<OverlayKernel> {
     let k = OverlayKernel::boot(Config { checks: Checks::Off, ..Config::default() })?;
     k.create(LINK, VNET, at("127.0.0.1", 0x4791))?;
-    k.associate(LINK, None)?;
+    let varpd = k.open_varpd()?;
+    varpd.associate(LINK, None)?;
     k.activate(LINK)?;
     let before = resident()?;
     for n in 0..entries {
-        k.cache_set(LINK, mac(n), at("127.0.0.1", 0x4792))?;
+        varpd.cache_set(LINK, mac(n), at("127.0.0.1", 0x4792))?;
     }
     if entries >= 100_000 {
         println!("bytes per entry: {}", resident()?.saturating_sub(before) / u64::from(entries));
