@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: CDDL-1.0
+//! The lab as a user meets it: the demo, its interruption, labs that stay up, and wrong input.
+
+use serde_json::Value;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+const EXE: &str = env!("CARGO_BIN_EXE_overlay-tools");
+/// nobody: whoever runs the tests, the demo needs no privilege.
+const NOBODY: u32 = 65534;
+
+/// A runtime directory of the test's own, removed on drop.
+struct Home(PathBuf);
+
+impl Home {
+    fn new() -> Home {
+        let dir = std::env::temp_dir().join(format!("ovl-{}", std::process::id()));
+        std::fs::create_dir(&dir).unwrap();
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(&dir, Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+        Home(dir)
+    }
+
+    /// The lab, as an ordinary user.
+    fn lab(&self, args: &[&str]) -> Command {
+        let mut c = Command::new(EXE);
+        c.args(args)
+            .env("XDG_RUNTIME_DIR", &self.0)
+            .env_remove("OVERLAY_ROOT")
+            .stdin(Stdio::null());
+        if rustix::process::geteuid().is_root() {
+            c.uid(NOBODY).gid(NOBODY);
+        }
+        c
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        self.lab(args).output().unwrap()
+    }
+
+    /// The two-hosts topology on addresses of this test's own, as a file.
+    fn two_hosts(&self) -> String {
+        let pid = std::process::id();
+        let text = good(&self.run(&["topologies", "two-hosts"]));
+        let own = format!("127.{}.{}.", 2 + (pid >> 8) % 60, pid % 256);
+        let file = self.0.join("own.toml");
+        std::fs::write(&file, text.replace("127.64.1.", &own)).unwrap();
+        file.to_str().unwrap().into()
+    }
+
+    /// What labs left below the directory.
+    fn left(&self) -> Vec<PathBuf> {
+        let Ok(dir) = std::fs::read_dir(self.0.join("illumos-overlay-lab")) else { return vec![] };
+        dir.map(|e| e.unwrap().path()).collect()
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        for lab in self.left() {
+            let name = lab.file_name().unwrap().to_string_lossy().into_owned();
+            let _ = self.run(&["down", &name]);
+        }
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn good(out: &Output) -> String {
+    assert!(out.status.success(), "{}\n{}{}", out.status, text(&out.stdout), text(&out.stderr));
+    text(&out.stdout)
+}
+
+fn bad(out: &Output, expect: &str) {
+    let err = text(&out.stderr);
+    assert!(!out.status.success(), "succeeded: {}", text(&out.stdout));
+    assert!(err.contains(expect), "{expect:?} is not in: {err}");
+    assert!(!err.contains("panicked"), "{err}");
+}
+
+/// Processes whose command line names `dir`.
+fn processes(dir: &Path) -> Vec<i32> {
+    let dir = dir.as_os_str().as_encoded_bytes();
+    std::fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter_map(|e| e.file_name().to_str()?.parse().ok())
+        .filter(|pid| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            line.windows(dir.len()).any(|w| w == dir)
+        })
+        .collect()
+}
+
+fn wait_until(what: &str, f: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !f() {
+        assert!(start.elapsed() < Duration::from_secs(20), "{what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn the_demo_tells_what_it_did_as_json_and_leaves_nothing() {
+    let home = Home::new();
+    let out = home.run(&["demo", "--json", "--tcp", "32"]);
+    let v: Value = serde_json::from_str(&good(&out)).unwrap();
+    assert_eq!(v["ping"]["sent"], 80);
+    assert_eq!(v["ping"]["received"], 80);
+    assert_eq!(v["tcp"]["bytes"], 32 << 20);
+    assert!(v["tcp"]["gbps"].as_f64().unwrap() > 0.0);
+    assert!(v["ping"]["rtt_us"]["avg"].as_f64().unwrap() > 0.0);
+    let hosts = v["hosts"].as_array().unwrap();
+    assert_eq!(hosts.len(), 2);
+    // What one host sent is what the other received, and all of the stream went this way.
+    let n = |host: usize, k: &str| hosts[host]["counters"][k].as_u64().unwrap();
+    assert_eq!(n(0, "opackets"), n(1, "ipackets"));
+    assert_eq!(n(0, "obytes"), n(1, "ibytes"));
+    assert!(n(0, "obytes") > 32 << 20);
+    assert!(v["drops"].as_object().unwrap().is_empty(), "{}", v["drops"]);
+    assert_eq!(home.left(), Vec::<PathBuf>::new());
+    assert_eq!(processes(&home.0), Vec::<i32>::new());
+}
+
+fn start_long_demo(home: &Home) -> Child {
+    let child = home
+        .lab(&["demo", "--tcp", "100000"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_until("the demo did not start its daemons", || processes(&home.0).len() >= 4);
+    // Somewhere within the stream.
+    std::thread::sleep(Duration::from_millis(1500));
+    child
+}
+
+#[test]
+fn an_interrupted_demo_cleans_up() {
+    let home = Home::new();
+    let mut demo = start_long_demo(&home);
+    let pid = rustix::process::Pid::from_child(&demo);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let status = demo.wait().unwrap();
+    assert_eq!(status.code(), Some(130));
+    assert_eq!(home.left(), Vec::<PathBuf>::new());
+    assert_eq!(processes(&home.0), Vec::<i32>::new());
+}
+
+#[test]
+fn the_daemons_of_a_killed_demo_die_with_it() {
+    let home = Home::new();
+    let mut demo = start_long_demo(&home);
+    demo.kill().unwrap();
+    demo.wait().unwrap();
+    wait_until("daemons outlive the demo", || processes(&home.0).is_empty());
+    // The directory is left, and `lab down` takes it away.
+    let left = home.left();
+    assert_eq!(left.len(), 1);
+    good(&home.run(&["down", left[0].file_name().unwrap().to_str().unwrap()]));
+    assert_eq!(home.left(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn every_ready_topology_comes_up_works_and_goes() {
+    let home = Home::new();
+    for (name, from, vnic, to) in [
+        ("two-hosts", "h1", "g1", "fd77::2"),
+        ("two-vnets", "h2", "blue2", "10.77.2.1"),
+        ("jumbo", "h1", "g1", "10.77.1.2"),
+        ("ipv6-underlay", "h2", "g2", "10.77.3.1"),
+    ] {
+        good(&home.run(&["up", name]));
+        let ping = home.run(&[
+            "exec", from, "--", "fkadm", "-j", "guest", "ping", vnic, to, "-c", "3", "-i", "0",
+        ]);
+        let v: Value = serde_json::from_str(&good(&ping)).unwrap();
+        assert_eq!(v["received"], 3, "{name}");
+        good(&home.run(&["down"]));
+        assert_eq!(home.left(), Vec::<PathBuf>::new());
+        assert_eq!(processes(&home.0), Vec::<i32>::new());
+    }
+}
+
+#[test]
+fn a_lab_is_seen_used_and_refused_a_second_time() {
+    let home = Home::new();
+    let file = home.two_hosts();
+    good(&home.run(&["up", &file]));
+    let status: Value = serde_json::from_str(&good(&home.run(&["status", "--json"]))).unwrap();
+    assert_eq!(status[0]["name"], "two-hosts");
+    assert_eq!(status[0]["hosts"][1]["running"], true);
+    assert_eq!(status[0]["hosts"][0]["links"].as_array().unwrap().len(), 2);
+    assert_eq!(status[0]["guests"][0]["name"], "g1");
+    bad(&home.run(&["up", &file]), "lab down two-hosts");
+    // A second kernel and a second varpd on the same root are refused; the first ones stay.
+    bad(&home.run(&["exec", "h1", "--", "fakekerneld"]), "fakekerneld");
+    bad(&home.run(&["exec", "h1", "--", "varpd", "-f"]), "another varpd");
+    let shown = good(&home.run(&["exec", "h1", "--", "dladm", "show-overlay", "-f"]));
+    assert!(shown.contains("ONLINE"), "{shown}");
+    // Exit statuses pass through.
+    assert_eq!(home.run(&["exec", "h1", "--", "sh", "-c", "exit 7"]).status.code(), Some(7));
+    bad(&home.run(&["exec", "h9", "--", "true"]), "it has h1, h2");
+    bad(&home.run(&["exec", "g1", "--", "true"]), "--netns");
+    bad(&home.run(&["exec", "h1", "--", "no-such-program"]), "no-such-program");
+    good(&home.run(&["down", "two-hosts"]));
+    bad(&home.run(&["down", "two-hosts"]), "no lab");
+    bad(&home.run(&["exec", "h1", "--", "true"]), "no lab is up");
+}
+
+#[test]
+fn a_lab_whose_daemons_were_killed_says_so_and_goes() {
+    let home = Home::new();
+    good(&home.run(&["up", &home.two_hosts()]));
+    for pid in processes(&home.0) {
+        let _ = rustix::process::kill_process(
+            rustix::process::Pid::from_raw(pid).unwrap(),
+            rustix::process::Signal::KILL,
+        );
+    }
+    wait_until("daemons still run", || processes(&home.0).is_empty());
+    let status = home.run(&["status"]);
+    assert!(!status.status.success());
+    assert!(text(&status.stdout).contains("NOT RUNNING"), "{}", text(&status.stdout));
+    let down = home.run(&["down", "two-hosts"]);
+    bad(&down, "was no longer running");
+    assert_eq!(home.left(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn wrong_input_is_named_and_leaves_nothing() {
+    let home = Home::new();
+    bad(&home.run(&["up", "nowhere.toml"]), "ready ones: two-hosts");
+    bad(&home.run(&["up", "two-hosts", "--netns"]), "needs root");
+    bad(&home.run(&["topologies", "nope"]), "nope");
+    bad(&home.run(&["demo", "--tcp", "0"]), "0");
+    let file = home.0.join("t.toml");
+    let ready = std::fs::read_to_string(home.two_hosts()).unwrap();
+    for (from, to, expect) in [
+        ("vnet = 100", "vnet = \"x\"", "vnet"),
+        ("search = \"direct\"", "search = \"nope\"", "nope"),
+        ("listen = \"127.", "listen = \"192.", "g1"),
+        ("\"direct/dest_port\" = \"4789\"", "\"direct/dest_port\" = \"0\"", "direct/dest_port"),
+        ("mac = \"2:8:20:0:0:1\"", "mac = \"zz\"", "MAC address 'zz'"),
+    ] {
+        std::fs::write(&file, ready.replace(from, to)).unwrap();
+        bad(&home.run(&["up", file.to_str().unwrap()]), expect);
+        assert_eq!(home.left(), Vec::<PathBuf>::new(), "{to}");
+        assert_eq!(processes(&home.0), Vec::<i32>::new(), "{to}");
+    }
+}
