@@ -93,17 +93,19 @@ fn sinks(point: Point) -> Vec<Sink> {
 pub(crate) fn chain(linkid: u32, direction: Direction, chain: &Chain) {
     let sinks = sinks(Point::Link(linkid));
     if !sinks.is_empty() {
-        chain
-            .iter()
-            .for_each(|slices| show(&sinks, direction, &slices.collect::<Vec<_>>().concat(), None));
+        chain.messages().for_each(|m| show(&sinks, direction, &whole(&m), None));
     }
+}
+
+fn whole(m: &Msg) -> Vec<u8> {
+    m.slices().collect::<Vec<_>>().concat()
 }
 
 /// Shows one frame.
 pub(crate) fn frame(linkid: u32, direction: Direction, msg: &Msg) {
     let sinks = sinks(Point::Link(linkid));
     if !sinks.is_empty() {
-        show(&sinks, direction, &msg.slices().collect::<Vec<_>>().concat(), None);
+        show(&sinks, direction, &whole(msg), None);
     }
 }
 

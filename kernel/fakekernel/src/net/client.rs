@@ -11,7 +11,6 @@ use super::dls;
 use super::ether::{self, Ip, Link};
 use super::mac::Capabilities;
 use super::msg::{Chain, Marks, Msg, Slices};
-use super::notify::Note;
 use super::offload::{HEADROOM, Malformed};
 use super::port::{ClientCore, NoteFn, Port, RxFn};
 use illumos_sys_hdrs::{HCK_PARTIALCKSUM, HW_LSO};
@@ -305,13 +304,12 @@ impl Client {
     /// It runs on the thread that brings the frames, a batch at a time and maybe on several threads at once. It must
     /// not wait for long, and may send.
     pub fn set_rx(&self, f: Arc<RxFn>) {
-        self.core.set_rx(Some(Box::new(move |b: &mut RxBatch| f(b))));
+        self.core.set_rx(Some(f));
     }
 
     /// Sets the callback for changes of link state and MTU, and for room to transmit.
     pub fn set_notes(&self, f: Arc<NoteFn>) {
-        let f: Box<NoteFn> = Box::new(move |n: Note| f(n));
-        self.core.notes.store(Some(Arc::new(f)));
+        *self.core.notes.lock() = Some(f);
     }
 
     /// Whether frames may be given with a checksum or segmentation left to do (as from a TAP with vnet header).
@@ -363,7 +361,7 @@ impl Drop for Client {
             let _ = self.leave(&g);
         }
         let _ = self.set_all_multicast(false);
-        self.core.notes.store(None);
+        *self.core.notes.lock() = None;
         dls::close(&self.port, &self.core);
         self.core.set_rx(None);
     }

@@ -150,6 +150,7 @@ unsafe extern "C" fn ksocket_socket(
 ///
 /// # Safety
 /// `addr` is null or points to `len` bytes.
+#[inline(always)]
 unsafe fn address(addr: *const c_void, len: u32) -> Result<libc::sockaddr_in6, c_int> {
     if addr.is_null() || (len as usize) < size_of::<sockaddr_in6>() {
         return Err(EINVAL);
@@ -292,6 +293,7 @@ impl Ksock {
     ///
     /// # Safety
     /// `mp` is a message that nobody writes meanwhile.
+    #[inline(always)]
     unsafe fn sender(&self, mp: *mut mblk_t) -> &Arc<Sender> {
         if self.pool.is_empty() || !self.hash.load(Ordering::Relaxed) {
             return &self.main;
@@ -352,6 +354,7 @@ impl Ksock {
 ///
 /// # Safety
 /// `mp` is a message that nobody writes meanwhile.
+#[inline(always)]
 unsafe fn hashed_port(mp: *mut mblk_t) -> Option<u16> {
     // SAFETY: as the caller says.
     let mut slices = unsafe { Slices::of(mp) };

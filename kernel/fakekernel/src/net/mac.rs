@@ -17,9 +17,8 @@ use super::perim::Perimeter;
 use super::port::{Port, RxScope};
 use crate::check::{Kind, violation};
 use crate::ctx;
-use arc_swap::{ArcSwap, Guard};
 use illumos_sys_hdrs as sys;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use std::collections::HashSet;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::sync::Arc;
@@ -56,7 +55,7 @@ pub struct Mac {
     /// Link id given by dls, 0 for none.
     pub linkid: AtomicU32,
     state: Mutex<State>,
-    ports: ArcSwap<Ports>,
+    ports: RwLock<Arc<Ports>>,
 }
 
 #[derive(Default)]
@@ -107,6 +106,27 @@ impl Ports {
 }
 
 impl Ports {
+    /// Takes frames of the wire to the ports that are to have them. Runs of frames for one station stay together.
+    fn arrive(&self, mut chain: Chain) {
+        let mut run: Option<(&Arc<Port>, Chain)> = None;
+        while let Some(m) = chain.pop() {
+            let Some(link) = Link::parse(m.head()).or_else(|| peek_link(&m)) else { continue };
+            let station = match self.unicast(&link) {
+                Some(p) if p.vid == 0 && self.raw.is_empty() => p,
+                _ => {
+                    flush(run.take());
+                    self.deliver(m, &link, None);
+                    continue;
+                }
+            };
+            if let Some(other) = run.take_if(|(p, _)| !Arc::ptr_eq(p, station)) {
+                flush(Some(other));
+            }
+            run.get_or_insert_with(|| (station, Chain::default())).1.push(m);
+        }
+        flush(run);
+    }
+
     /// Fans a frame out to the ports that are to have it; `from` is the one that sent it, `None` for the wire. What
     /// the wire should have (too) comes back.
     pub fn deliver(&self, msg: Msg, link: &Link, from: Option<&Arc<Port>>) -> Option<Msg> {
@@ -189,12 +209,12 @@ impl Mac {
 
     /// All ports over this MAC.
     pub fn ports(&self) -> Vec<Arc<Port>> {
-        self.ports.load().all.clone()
+        self.table().all.clone()
     }
 
     /// The VNIC that has an address on a VLAN.
     pub fn station(&self, addr: &ether::Mac, vid: u16) -> Option<Arc<Port>> {
-        self.ports.load().station(addr, vid).cloned()
+        self.table().station(addr, vid).cloned()
     }
 
     /// Adds a port and starts the provider for the first one. EEXIST when the station is taken.
@@ -209,7 +229,7 @@ impl Mac {
         {
             return Err(EEXIST);
         }
-        let first = self.ports.load().all.is_empty();
+        let first = self.table().all.is_empty();
         if first {
             self.start()?;
         }
@@ -248,17 +268,17 @@ impl Mac {
             return;
         }
         let _ = self.promisc(port.addr != Some(self.src_addr), false);
-        if self.ports.load().all.is_empty() {
+        if self.table().all.is_empty() {
             self.stop();
         }
     }
 
     fn swap(&self, change: impl FnOnce(&mut Ports)) {
-        let old = self.ports.load();
+        let old = self.table();
         let mut new =
             Ports { stations: old.stations.clone(), all: old.all.clone(), raw: old.raw.clone() };
         change(&mut new);
-        self.ports.store(Arc::new(new));
+        *self.ports.write() = Arc::new(new);
     }
 
     fn start(&self) -> Result<(), c_int> {
@@ -356,8 +376,8 @@ impl Mac {
     }
 
     /// The ports as they are now, for a burst of frames.
-    pub fn table(&self) -> Guard<Arc<Ports>> {
-        self.ports.load()
+    pub fn table(&self) -> Arc<Ports> {
+        self.ports.read().clone()
     }
 
     /// Sets the MTU through the provider, as mac_set_prop does.
@@ -369,7 +389,7 @@ impl Mac {
             return Ok(());
         }
         // A VNIC that was given an MTU of its own keeps it: the link may not fall below.
-        if self.ports.load().all.iter().any(|p| p.own_mtu().is_some_and(|own| mtu < own)) {
+        if self.table().all.iter().any(|p| p.own_mtu().is_some_and(|own| mtu < own)) {
             return Err(EBUSY);
         }
         // SAFETY: the name and value outlive the call.
@@ -445,6 +465,13 @@ impl Mac {
             unsafe { ask(self.driver_arg, name.as_ptr(), id, std::ptr::from_mut(info).cast()) }
         }
         if info.errno == 0 { Ok(()) } else { Err(info.errno) }
+    }
+}
+
+/// Gives a run of frames to its station.
+fn flush(run: Option<(&Arc<Port>, Chain)>) {
+    if let Some((port, frames)) = run {
+        port.receive_run(frames, None);
     }
 }
 
@@ -585,7 +612,7 @@ unsafe fn register(r: &mac_register_t) -> Result<Arc<Mac>, c_int> {
         alive: AtomicBool::new(true),
         linkid: AtomicU32::new(0),
         state: Mutex::new(State::default()),
-        ports: ArcSwap::default(),
+        ports: RwLock::default(),
     });
     let mut all = MACS.lock();
     if all.iter().any(|m| m.alive.load(Ordering::SeqCst) && m.name == mac.name) {
@@ -603,7 +630,7 @@ pub fn hold(mh: mac_handle_t) -> Option<Arc<Mac>> {
 /// EBUSY while dls or a port refers to the MAC.
 fn disable(mac: &Mac) -> Result<(), c_int> {
     let _in = mac.perim.guard();
-    if mac.linkid.load(Ordering::SeqCst) != 0 || !mac.ports.load().all.is_empty() {
+    if mac.linkid.load(Ordering::SeqCst) != 0 || !mac.table().all.is_empty() {
         return Err(EBUSY);
     }
     mac.state.lock().disabled = true;
@@ -632,26 +659,21 @@ unsafe extern "C" fn mac_unregister(mh: mac_handle_t) -> c_int {
 unsafe extern "C" fn mac_rx(mh: mac_handle_t, _ring: mac_resource_handle_t, chain: *mut mblk_t) {
     ctx::upcall("mac_rx");
     // SAFETY: the chain is ours from here, whatever happens.
-    let mut chain = unsafe { Chain::from_raw(chain) };
+    let chain = unsafe { Chain::from_raw(chain) };
     // SAFETY: a handle of mac_register.
     let Some(mac) = (unsafe { Mac::of(mh, "mac_rx") }) else { return };
     if capture::any() {
         capture::chain(mac.linkid.load(Ordering::Relaxed), Direction::In, &chain);
     }
     let _scope = RxScope::enter();
-    let table = mac.table();
-    while let Some(m) = chain.pop() {
-        if let Some(link) = Link::parse(m.head()).or_else(|| peek_link(&m)) {
-            table.deliver(m, &link, None);
-        }
-    }
+    mac.table().arrive(chain);
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn mac_tx_update(mh: mac_handle_t) {
     // SAFETY: as above.
     if let Some(mac) = unsafe { Mac::of(mh, "mac_tx_update") } {
-        for p in &mac.ports.load().all {
+        for p in &mac.table().all {
             p.tx_ready();
         }
         notify::post(mh, Note::Tx);

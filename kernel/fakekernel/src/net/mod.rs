@@ -22,9 +22,10 @@
 //! Lock order: perimeter of a MAC, then the link registry, then everything else, of which no two are held at a time.
 //! No lock of ours is held over a driver's callback except the perimeter (as on illumos) and the dld module table.
 //!
-//! Frames move without locks: ports of a MAC and clients of a port are tables that are replaced whole. Delivery and
-//! sending are batched by thread-local scopes (`port::RxScope`, `udp::Batch`) that whoever starts a burst opens: the
-//! receive thread around the driver's callback, and a client's `tx`.
+//! Frames move without locks held: the ports of a MAC are a table that is replaced whole, and clients are called by
+//! thread-local scopes when everything is let go. Delivery and sending are batched by these scopes (`port::RxScope`,
+//! `udp::Batch`) that whoever starts a burst opens: the receive thread around the driver's callback, and a client's
+//! `tx`.
 
 pub mod capture;
 pub mod client;

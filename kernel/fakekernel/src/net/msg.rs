@@ -4,6 +4,7 @@
 //! Dropping frees. A raw pointer that leaves with `into_raw` takes the ownership along, as the C interfaces say.
 
 use illumos_sys_hdrs as sys;
+use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use sys::mblk_t;
 
@@ -395,20 +396,20 @@ impl Chain {
         std::mem::forget(other);
     }
 
-    /// The blocks of each message.
-    pub fn iter(&self) -> impl Iterator<Item = Slices<'_>> {
+    /// The messages, borrowed.
+    pub fn messages(&self) -> impl Iterator<Item = ManuallyDrop<Msg>> {
         let mut at = self.head;
         std::iter::from_fn(move || {
-            if at.is_null() {
-                return None;
-            }
+            let m = NonNull::new(at)?;
             // SAFETY: a message of the chain, which is borrowed.
-            unsafe {
-                let s = Slices::of(at);
-                at = (*at).b_next;
-                Some(s)
-            }
+            at = unsafe { (*at).b_next };
+            Some(ManuallyDrop::new(Msg(m)))
         })
+    }
+
+    /// A copy of each message, in one block with headroom; one that there is no memory for is left out.
+    pub fn copy(&self) -> Chain {
+        self.messages().filter_map(|m| m.flatten(super::offload::HEADROOM)).collect()
     }
 
     /// Messages in the chain.

@@ -15,7 +15,6 @@ use super::msg::{Chain, Msg};
 use super::notify::Note;
 use super::offload::{self, HEADROOM};
 use super::udp;
-use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::{Condvar, Mutex, RwLock};
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
@@ -59,7 +58,7 @@ pub struct Port {
     pub addr_type: c_int,
     /// MTU given to this VNIC, 0 for that of the link.
     own_mtu: AtomicU32,
-    clients: ArcSwap<Vec<Arc<ClientCore>>>,
+    clients: RwLock<Vec<Arc<ClientCore>>>,
     /// Counts the times that the provider said it can transmit again.
     tx_events: Mutex<u64>,
     tx_wake: Condvar,
@@ -83,7 +82,7 @@ impl Port {
             vid,
             addr_type,
             own_mtu: AtomicU32::new(0),
-            clients: ArcSwap::default(),
+            clients: RwLock::default(),
             tx_events: Mutex::new(0),
             tx_wake: Condvar::new(),
             stats: Stats::default(),
@@ -112,18 +111,17 @@ impl Port {
 
     /// Whether anybody has the port open.
     pub fn busy(&self) -> bool {
-        !self.clients.load().is_empty()
+        !self.clients.read().is_empty()
     }
 
     /// Adds a client.
     pub fn open(&self, client: &Arc<ClientCore>) {
-        self.clients.rcu(|v| v.iter().chain([client]).cloned().collect::<Vec<_>>());
+        self.clients.write().push(client.clone());
     }
 
     /// Takes a client off.
     pub fn close(&self, client: &Arc<ClientCore>) {
-        self.clients
-            .rcu(|v| v.iter().filter(|c| !Arc::ptr_eq(c, client)).cloned().collect::<Vec<_>>());
+        self.clients.write().retain(|c| !Arc::ptr_eq(c, client));
     }
 
     /// Tells the clients of a change of the link.
@@ -132,8 +130,11 @@ impl Port {
             Note::Mtu(_) => Note::Mtu(self.mtu()),
             n => n,
         };
-        for c in self.clients.load().iter() {
-            if let Some(f) = &*c.notes.load() {
+        // No lock is held over the callbacks.
+        let clients = self.clients.read().clone();
+        for c in clients {
+            let f = c.notes.lock().clone();
+            if let Some(f) = f {
                 f(note);
             }
         }
@@ -162,7 +163,7 @@ impl Port {
         self.vid == 0 || self.vid == link.vid()
     }
 
-    /// Puts a frame on the thread's list for each client that wants it.
+    /// Takes a frame in, without its tag when the port is of a VLAN.
     pub fn receive(&self, mut msg: Msg, link: &Link) {
         if self.vid != 0 && link.tci.is_some() {
             match untag(msg) {
@@ -173,22 +174,30 @@ impl Port {
                 }
             }
         }
-        count(&self.stats.rx, msg.len());
+        let group = ether::is_group(&link.dst).then_some(link.dst);
+        self.receive_run(Chain::from_iter([msg]), group);
+    }
+
+    /// Puts frames of one destination on the thread's list for each client that wants them. `group`: the destination,
+    /// if it is one.
+    pub fn receive_run(&self, frames: Chain, group: Option<ether::Mac>) {
+        let n = frames.count() as u64;
+        self.stats.rx[0].fetch_add(n, Ordering::Relaxed);
+        let bytes: usize = frames.messages().map(|m| m.len()).sum();
+        self.stats.rx[1].fetch_add(bytes as u64, Ordering::Relaxed);
         if self.addr.is_some() && capture::any() {
-            capture::frame(self.linkid, Direction::In, &msg);
+            capture::chain(self.linkid, Direction::In, &frames);
         }
-        let clients = self.clients.load();
-        let mut wanting = clients.iter().filter(|c| c.wants(&link.dst)).peekable();
+        let clients = self.clients.read();
+        let mut wanting = clients.iter().filter(|c| group.is_none_or(|g| c.wants(&g))).peekable();
         while let Some(c) = wanting.next() {
             if wanting.peek().is_none() {
-                enqueue(c, msg);
+                enqueue(c, frames);
                 return;
             }
-            if let Some(copy) = msg.flatten(HEADROOM) {
-                enqueue(c, copy);
-            }
+            enqueue(c, frames.copy());
         }
-        self.stats.rx_drops.fetch_add(1, Ordering::Relaxed);
+        self.stats.rx_drops.fetch_add(n, Ordering::Relaxed);
     }
 
     /// Sends frames: to siblings of the MAC directly, all others to the provider. What the provider had no room
@@ -290,11 +299,11 @@ pub type NoteFn = dyn Fn(Note) + Send + Sync;
 /// The receiving side of a client.
 #[derive(Default)]
 pub struct ClientCore {
-    rx: ArcSwapOption<Box<RxFn>>,
+    rx: Mutex<Option<Arc<RxFn>>>,
     /// Held (read) during a callback, so that closing can wait for it.
     gate: RwLock<()>,
     /// Changes of the link go here.
-    pub notes: ArcSwapOption<Box<NoteFn>>,
+    pub notes: Mutex<Option<Arc<NoteFn>>>,
     groups: RwLock<HashSet<ether::Mac>>,
     /// All multicast groups.
     pub all_groups: AtomicBool,
@@ -315,14 +324,10 @@ struct RxList {
     list: Vec<(Arc<ClientCore>, Chain)>,
 }
 
-fn enqueue(client: &Arc<ClientCore>, msg: Msg) {
+fn enqueue(client: &Arc<ClientCore>, frames: Chain) {
     RX.with_borrow_mut(|r| match r.list.iter_mut().rev().find(|(c, _)| Arc::ptr_eq(c, client)) {
-        Some((_, chain)) => chain.push(msg),
-        None => {
-            let mut chain = Chain::default();
-            chain.push(msg);
-            r.list.push((client.clone(), chain));
-        }
+        Some((_, chain)) => chain.append(frames),
+        None => r.list.push((client.clone(), frames)),
     });
 }
 
@@ -362,11 +367,11 @@ impl Drop for RxScope {
 }
 
 impl ClientCore {
-    fn wants(&self, dst: &ether::Mac) -> bool {
-        !ether::is_group(dst)
-            || *dst == ether::BROADCAST
+    /// Whether frames to a group are wanted.
+    fn wants(&self, group: &ether::Mac) -> bool {
+        *group == ether::BROADCAST
             || self.all_groups.load(Ordering::Relaxed)
-            || self.groups.read().contains(dst)
+            || self.groups.read().contains(group)
     }
 
     /// Joins or leaves a group; whether that changed anything.
@@ -382,9 +387,9 @@ impl ClientCore {
 
     /// Sets the receive callback. With `None` no callback runs any more when this returns, unless it is called from
     /// the callback itself.
-    pub fn set_rx(&self, f: Option<Box<RxFn>>) {
+    pub fn set_rx(&self, f: Option<Arc<RxFn>>) {
         let ends = f.is_none();
-        self.rx.store(f.map(Arc::new));
+        *self.rx.lock() = f;
         if ends && RUNNING.get() != std::ptr::from_ref(self) {
             drop(self.gate.write());
         }
@@ -392,7 +397,7 @@ impl ClientCore {
 
     fn deliver(&self, chain: Chain) {
         let _gate = self.gate.read_recursive();
-        let rx = self.rx.load_full();
+        let rx = self.rx.lock().clone();
         let Some(rx) = rx else { return };
         let mut ready = chain;
         if !self.takes_offload.load(Ordering::Relaxed) {
@@ -405,7 +410,7 @@ impl ClientCore {
             ready = gro::coalesce(ready);
         }
         let before = RUNNING.replace(self);
-        (**rx)(&mut RxBatch::new(ready));
+        rx(&mut RxBatch::new(ready));
         RUNNING.set(before);
     }
 }

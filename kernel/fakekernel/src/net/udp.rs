@@ -185,7 +185,7 @@ impl Sender {
 
     /// Sends a message of `len` bytes, or queues it for the end of the thread's batch. `wait`: for room, instead of
     /// [`Outcome::Again`].
-    #[inline]
+    #[inline(always)]
     pub fn send(
         self: &Arc<Self>,
         mut msg: Msg,
