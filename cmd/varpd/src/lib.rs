@@ -41,7 +41,8 @@ const FATAL: u8 = 95;
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Options {
-    /// Directory that stands for / [default: $OVERLAY_ROOT, else $XDG_RUNTIME_DIR/illumos-overlay]
+    /// Directory that stands for / [default: $OVERLAY_ROOT, else $XDG_RUNTIME_DIR/illumos-overlay, else
+    /// /tmp/illumos-overlay-UID]
     #[arg(short = 'R', value_name = "ROOT")]
     root: Option<PathBuf>,
     /// Directory whose files *.so are plugins, or those in its directory 64; may be given several times

@@ -42,6 +42,10 @@ impl Drop for Query {
 pub(crate) fn handle(varpd: &Arc<Varpd>, request: overlay_targ_lookup_t) {
     let instance = varpd.instance(VarpdId(request.otl_varpdid));
     let Some(instance) = instance else { return discard(varpd, &request, "no such instance") };
+    if u64::from(instance.link().0) != request.otl_dlid {
+        // A link that an earlier varpd associated, whose instance had a number that is another one's by now.
+        return discard(varpd, &request, "the instance is of another link");
+    }
     let Kind::Dynamic(lookup) = instance.plugin().kind else {
         return discard(varpd, &request, "the instance's plugin is not dynamic");
     };

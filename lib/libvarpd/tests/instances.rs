@@ -206,6 +206,8 @@ fn defect_32_destroy_undoes_what_was_done_and_no_more() {
         (2, 2, 1),
         "stopped, so it can be tried again"
     );
+    let request = host.kernel.ask(3, not_associated.0, [2; 6]);
+    assert!(host.kernel.answer(request).is_none(), "it is not asked");
     host.kernel.state().fail_associate = None;
     host.client.instance_activate(not_associated).unwrap();
     assert!(host.kernel.state().links[&3].associated.is_some());
@@ -331,6 +333,34 @@ fn the_next_varpd_answers_what_the_last_one_left() {
     // It knows no such instance yet, and says so rather than let the packet wait for ever.
     assert!(host.kernel.answer(request).is_none());
     next.quiesce();
+}
+
+#[test]
+fn what_passes_is_tried_again() {
+    let host = Host::with_c_plugins(&[&[]]);
+    let id = host.instance(1, "test");
+    host.client.instance_activate(id).unwrap();
+    {
+        let mut state = host.kernel.state();
+        state.fail_lookups = vec![Errno::EINTR, Errno::ETIME, Errno::EAGAIN, Errno::ENOMEM];
+        state.fail_answers = vec![Errno::EINTR; 3];
+    }
+    assert!(host.kernel.answer(host.kernel.ask(1, id.0, [2; 6])).is_some());
+    host.kernel.wait("all failures were met", |s| s.fail_lookups.is_empty());
+    assert!(host.kernel.answer(host.kernel.ask(1, id.0, [2; 6])).is_some());
+}
+
+#[test]
+fn what_does_not_pass_ends_lookups() {
+    let host = Host::new();
+    for e in [Errno::EPERM, Errno::ENXIO, Errno::EFAULT] {
+        let before = host.kernel.state().fail_lookups.len();
+        assert_eq!(before, 0);
+        host.kernel.state().fail_lookups = vec![e; 4];
+        // The host's own three threads meet it too.
+        assert_eq!(host.varpd.run_lookups(), Err(e));
+        host.kernel.state().fail_lookups.clear();
+    }
 }
 
 #[test]

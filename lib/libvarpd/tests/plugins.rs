@@ -188,11 +188,15 @@ fn each_query_is_answered_once_whatever_the_plugin_does() {
     assert!(ask(4, "proxy").is_none());
     assert!(ask(5, "point").is_none(), "a lookup for a point instance");
     assert!(host.kernel.answer(host.kernel.ask(6, 4711, [2; 6])).is_none(), "no such instance");
+    let other = host.client.instance_lookup(LinkId(1)).unwrap();
+    assert!(host.kernel.answer(host.kernel.ask(2, other.0, [2; 6])).is_none(), "of another link");
     let idle = host.instance(7, "twice");
     let request = host.kernel.ask(7, idle.0, [2; 6]);
     assert!(host.kernel.answer(request).is_none(), "not started");
     let log = host.log.text();
-    for what in ["or of one answered before", "nonsense", "proxying is not available"] {
+    for what in
+        ["of another link", "or of one answered before", "nonsense", "proxying is not available"]
+    {
         assert!(log.contains(what), "{what}: {log}");
     }
     assert_eq!(host.kernel.state().outstanding.len(), 0);

@@ -39,6 +39,9 @@ pub struct State {
     pub answers: Vec<(u64, Option<overlay_target_point_t>)>,
     pub injected: Vec<(u64, Vec<u8>)>,
     pub fail_associate: Option<Errno>,
+    /// What the next lookups and answers fail with, last first.
+    pub fail_lookups: Vec<Errno>,
+    pub fail_answers: Vec<Errno>,
     opened: bool,
     last_request: u64,
 }
@@ -169,6 +172,9 @@ impl Handle for Open {
                 state.links.get_mut(&a.otid_linkid).ok_or(Errno::ENOENT)?.degraded = None;
             }
             OVERLAY_TARG_LOOKUP => {
+                if let Some(e) = state.fail_lookups.pop() {
+                    return Err(e);
+                }
                 let end = Instant::now() + Duration::from_millis(200);
                 loop {
                     if let Some(request) = state.queue.pop_front() {
@@ -191,6 +197,9 @@ impl Handle for Open {
             }
             OVERLAY_TARG_RESPOND | OVERLAY_TARG_DROP => {
                 let a: overlay_targ_resp_t = copyin(mem, arg)?;
+                if let Some(e) = state.fail_answers.pop() {
+                    return Err(e);
+                }
                 let at = state.outstanding.iter().position(|r| r.otl_reqid == a.otr_reqid);
                 let at = at.ok_or(Errno::EINVAL)?;
                 let point = (cmd == OVERLAY_TARG_RESPOND).then_some(a.otr_answer);
