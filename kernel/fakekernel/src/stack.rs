@@ -17,7 +17,7 @@ pub(crate) struct Stack {
 /// What a frame's address means.
 #[derive(Clone, Default)]
 struct Named {
-    /// Functions inlined there, innermost first.
+    /// Functions inlined there, innermost first, without those that only look at or after the call.
     functions: Vec<String>,
     /// The kernel module whose source (or loaded text) it is; "" for code that belongs to no
     /// module.
@@ -78,7 +78,7 @@ impl Stack {
         let mut h = DefaultHasher::new();
         let mut left = 3;
         self.named(|n| {
-            if n.functions.first().is_some_and(|f| !internal(f)) {
+            if !n.functions.is_empty() {
                 n.functions.hash(&mut h);
                 left -= 1;
             }
@@ -88,11 +88,10 @@ impl Stack {
     }
 }
 
-fn internal(function: &str) -> bool {
-    function.starts_with("fakekernel::")
-        || function.starts_with("<fakekernel::")
-        || function.starts_with("backtrace::")
-        || ["mutex_init", "rw_init", "mutex_enter", "rw_enter"].contains(&function)
+/// Whether a frame is of what takes the stack or of the kernel function that was called.
+fn internal(file: &str) -> bool {
+    file.contains("/backtrace-")
+        || (file.contains("kernel/fakekernel/src/") && !file.contains("/src/net/"))
 }
 
 fn name(ip: usize) -> Named {
@@ -102,11 +101,12 @@ fn name(ip: usize) -> Named {
     }
     // The address is where the call returns to; the call itself is before it.
     backtrace::resolve(std::ptr::without_provenance_mut(ip.saturating_sub(1)), |s| {
-        if let Some(n) = s.name() {
+        let file = s.filename().map(|f| f.to_string_lossy().into_owned()).unwrap_or_default();
+        if let (Some(n), false) = (s.name(), internal(&file)) {
             out.functions.push(format!("{n:#}"));
         }
-        if let (None, Some(file)) = (&out.module, s.filename()) {
-            out.module = module_of(&file.to_string_lossy()).map(Into::into);
+        if out.module.is_none() {
+            out.module = module_of(&file).map(Into::into);
         }
     });
     out
@@ -128,9 +128,6 @@ impl std::fmt::Display for Stack {
         let mut count = 0;
         self.named(|n| {
             for function in &n.functions {
-                if internal(function) {
-                    continue;
-                }
                 if function.contains("__rust_begin_short_backtrace") || count == 8 {
                     return Some(());
                 }
