@@ -145,6 +145,9 @@ pub trait CharDriver: 'static {
     fn ioctl(minor: u32, cmd: u32, arg: UserArg, cred: Cred) -> Result<(), Errno>;
 }
 
+/// A character node (sys/stat.h).
+const S_IFCHR: c_int = 0x2000;
+
 /// The kernel's tables for a [`CharDriver`].
 pub struct Ops<D>(core::marker::PhantomData<D>);
 
@@ -202,7 +205,7 @@ unsafe extern "C" fn attach<D: CharDriver>(dip: *mut sys::dev_info_t, cmd: c_int
     }
     let (name, kind) = (D::NODE.as_ptr(), sys::DDI_PSEUDO.as_ptr());
     // SAFETY: both strings are copied or constant.
-    let made = unsafe { sys::ddi_create_minor_node(dip, name, 0x2000, 0, kind, 0) };
+    let made = unsafe { sys::ddi_create_minor_node(dip, name, S_IFCHR, 0, kind, 0) };
     if made != sys::DDI_SUCCESS {
         // Nobody had a node to open: nothing can be in use.
         let _ = D::detach();

@@ -26,7 +26,7 @@ impl KmFlag {
     }
 }
 
-/// Memory for `layout`, `None` if there is none. kmem aligns to 8 bytes; nothing here asks for more.
+/// Memory for `layout`, `None` if there is none. kmem aligns to 8 bytes, all that is asked for here.
 fn allocate(layout: Layout, flag: KmFlag) -> Option<NonNull<u8>> {
     const { assert!(size_of::<usize>() == 8) };
     if layout.align() > 8 {

@@ -207,7 +207,7 @@ impl Drop for KCondvar {
 ///
 /// ```text
 ///    readers:  count[phase] += 1 ─► load pointer ─► use ─► count -= 1      no lock, two atomics
-///    writer:   swap pointer ─► flip phase ─► wait for count[old] == 0 ─► old value is its own again
+///    writer:   swap pointer ─► next phase ─► wait for count[old] == 0 ─► old value is the writer's
 /// ```
 ///
 /// A reader may sleep, call out, and nest other cells; a writer then waits that long. What a reader

@@ -10,7 +10,8 @@
 //! |---|---|---|---|---|
 //! | `overlay-drop-*` | datalink id (0: none) | bytes of the message | `mblk_t *` | errno or 0 |
 //! | `overlay-tx`, `overlay-rx` | datalink id | bytes | `mblk_t *` | vnet id |
-//! | `overlay-lookup-*` | datalink id | request id | varpd id | |
+//! | `overlay-lookup-start` | datalink id | request id | varpd id | |
+//! | `overlay-lookup-done` | datalink id | request id | 1: a destination, 0: drop | |
 
 /// Calls `$m!` with the identifiers of all probe symbols. The list is the whole truth.
 #[macro_export]

@@ -2,9 +2,11 @@
 //! A link and its life.
 //!
 //! ```text
-//!   created ─ ASSOCIATE ─► has a target ─ ACTIVATE ─► active, link up ─ first user ─► started, on a socket
-//!                                                       ▲                                  │
-//!                                                       └───────────── last user ──────────┘ ─ DELETE ─►
+//!   created ─ ASSOCIATE ─► has a target ─ ACTIVATE ─► active, link up ── DELETE ──►
+//!                                                      │           ▲
+//!                                           first user │           │ last user
+//!                                                      ▼           │
+//!                                                     started: on a socket
 //! ```
 //!
 //! What the packet path needs of all this is one [`Io`], replaced as a whole: whoever removes a

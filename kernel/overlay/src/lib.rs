@@ -3,11 +3,11 @@
 //!
 //! ```text
 //!   dladm ── dld ioctls ──► ioctl_dld, prop ──► dev ◄── MAC: start, stop, set_mtu
-//!                                                │ Io {socket, target, network}, replaced as a whole
-//!   guest ── MAC ── mc_tx ──► tx ── target ──► plugin.encap ──► mux ── ksocket ──► underlay
-//!                                │    │ point: one address
-//!                                │    └ dynamic: target::cache ── miss ──► request ──► LOOKUP
-//!   varpd ── /dev/overlay ──► ioctl_target ── RESPOND, DROP, CACHE_* ──► cache, and what waited is sent
+//!                                               │ Io {socket, target, network}
+//!   guest ── mc_tx ──► tx ── target ──► plugin.encap ──► mux ── ksocket ──► underlay
+//!                            │ ├ point: one address
+//!                            │ └ dynamic: target::cache ── miss ──► request ──► LOOKUP
+//!   varpd ── /dev/overlay ───┴─ ioctl_target: RESPOND, DROP, CACHE_*; what waited is sent
 //!   guest ◄── mac_rx ◄── mux ◄── plugin.decap ◄── ksocket
 //! ```
 //!

@@ -20,7 +20,7 @@ use ddi::time::Deadline;
 
 /// How long a LOOKUP waits, milliseconds.
 const LOOKUP_WAIT_MS: u32 = 1000;
-const CHUNK: usize = 64;
+const CHUNK: usize = 32;
 const NONE: u32 = u32::MAX;
 
 /// What a lookup is about.

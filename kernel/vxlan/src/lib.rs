@@ -4,7 +4,7 @@
 //!
 //! ```text
 //!   guest's frame          [ Ethernet | ... ]
-//!   ovpo_encap     [ VXLAN | Ethernet | ... ]        in place with 54 bytes of headroom (room for UDP, IP and
+//!   ovpo_encap     [ VXLAN | Ethernet | ... ]        in place with 54 bytes of headroom (UDP, IP and
 //!                                                    Ethernet too), else in a block of its own
 //!   ovpo_socket    UDP over IPv6 bound to listen_ip : listen_port, IPv4 as v4-mapped
 //!   ovpo_sockopt   source port = hash of the inner headers, so that the network can spread flows

@@ -3,7 +3,7 @@
 //! answer.
 //!
 //! ```text
-//!   MAC ─hash─► shard (lock, ClockMap) ─► entry: valid, drop, or pending with a queue and a request id
+//!   MAC ─hash─► shard (lock, ClockMap) ─► entry: valid, drop, or pending (queue, request id)
 //! ```
 //!
 //! * An entry is pending or it has an answer, never both: an answer takes the queue and ends the

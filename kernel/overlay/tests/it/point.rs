@@ -2,6 +2,7 @@
 //! A link to one place: frames out and in.
 
 use crate::common::*;
+use std::net::{Ipv6Addr, UdpSocket};
 
 #[test]
 fn frames_go_out_and_come_in() {
@@ -17,5 +18,53 @@ fn frames_go_out_and_come_in() {
     let k = stats(LINK);
     assert_eq!((k["opackets"], k["ipackets"]), (5, 5));
     assert_eq!((k["obytes"], k["ibytes"]), (2952, 2952));
+    s.end();
+}
+
+#[test]
+fn the_underlay_may_be_ipv6() {
+    let rig = Rig::boot();
+    let varpd = rig.varpd();
+    let peer = UdpSocket::bind("[::1]:0").unwrap();
+    peer.set_read_timeout(Some(SOON)).unwrap();
+    // A port nobody has: one that was given out a moment ago.
+    let port = UdpSocket::bind("[::1]:0").unwrap().local_addr().unwrap().port();
+    rig.create(LINK, VNET).unwrap();
+    rig.set(LINK, "vxlan/listen_ip", &Ipv6Addr::LOCALHOST.octets()).unwrap();
+    rig.set(LINK, "vxlan/listen_port", &u64::from(port).to_ne_bytes()).unwrap();
+    varpd.point(LINK, peer.local_addr().unwrap()).unwrap();
+    rig.activate(LINK).unwrap();
+    rig.vnic(LINK, VNIC, GUEST).unwrap();
+    let guest = Guest::open(VNIC);
+    let (out, back) = (frame(FAR, GUEST, 1, 100), frame(GUEST, FAR, 2, 100));
+    guest.send(&out);
+    let mut buf = [0; 200];
+    let n = peer.recv(&mut buf).unwrap();
+    assert_eq!(buf[..n], [&header(VNET)[..], &out].concat());
+    peer.send_to(&[&header(VNET)[..], &back].concat(), (Ipv6Addr::LOCALHOST, port)).unwrap();
+    assert_eq!(guest.recv(), back);
+    drop(guest);
+    rig.delete_vnic(VNIC).unwrap();
+    rig.delete(LINK).unwrap();
+    drop(varpd);
+    rig.end();
+}
+
+#[test]
+fn a_burst_arrives_whole_and_in_order() {
+    let s = Scene::point();
+    let n = 500;
+    std::thread::scope(|t| {
+        t.spawn(|| {
+            for i in 0..n {
+                s.guest.send(&frame(FAR, GUEST, i, 500));
+                s.peer.send(s.at, VNET, &frame(GUEST, FAR, i, 500));
+            }
+        });
+        for i in 0..n {
+            assert_eq!(s.peer.frame(VNET), frame(FAR, GUEST, i, 500));
+            assert_eq!(s.guest.recv(), frame(GUEST, FAR, i, 500));
+        }
+    });
     s.end();
 }
