@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! The command line.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
@@ -49,6 +50,9 @@ enum Command {
         /// One statistic a line: module:instance:name:statistic, a tab, the value
         #[arg(short)]
         parsable: bool,
+        /// In the text format of Prometheus: the numbers only
+        #[arg(short, long, conflicts_with = "parsable")]
+        metrics: bool,
         /// What to print; an empty part matches all
         #[arg(
             value_name = "MODULE[:INSTANCE[:NAME[:STATISTIC]]]",
@@ -250,7 +254,14 @@ fn run(cli: Cli) -> Result<bool, Box<dyn std::error::Error>> {
             out.put(&links, |w| table(w, &head, links.iter().map(link_row)))?;
         }
         Command::Guest(command) => return guest(command, &mut client, &mut out),
-        Command::Kstat { parsable, selector } => kstat(&mut client, &mut out, parsable, selector)?,
+        Command::Kstat { parsable, metrics, selector } => {
+            let form = match (parsable, metrics) {
+                (true, _) => KstatForm::Parsable,
+                (_, true) => KstatForm::Metrics,
+                _ => KstatForm::Blocks,
+            };
+            kstat(&mut client, &mut out, form, selector)?;
+        }
         Command::Capture { link, file, count } => {
             let reader = client.capture(Capture { link, count })?;
             return capture(reader, file);
@@ -395,10 +406,21 @@ fn tcp_text(w: &mut impl Write, r: &TcpReport) -> io::Result<()> {
     )
 }
 
+/// How statistics are printed.
+#[derive(Clone, Copy)]
+enum KstatForm {
+    /// A block each, as kstat(8) has it.
+    Blocks,
+    /// A line for each value.
+    Parsable,
+    /// For Prometheus.
+    Metrics,
+}
+
 fn kstat(
     client: &mut Client,
     out: &mut Output<impl Write>,
-    parsable: bool,
+    form: KstatForm,
     selector: Selector,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let mut stats = client.kstat(selector.filter)?;
@@ -408,32 +430,49 @@ fn kstat(
         }
         stats.retain(|s| !s.data.is_empty());
     }
-    out.put(&stats, |w| {
-        for s in &stats {
-            if !parsable {
-                writeln!(w, "module: {:<30}  instance: {:<6}", s.module, s.instance)?;
-                writeln!(w, "name:   {:<30}  class:    {}", s.name, s.class)?;
-            }
-            kstat_values(w, s, parsable)?;
-        }
-        Ok(())
+    out.put(&stats, |w| match form {
+        KstatForm::Blocks => stats.iter().try_for_each(|s| kstat_block(w, s)),
+        KstatForm::Parsable => stats.iter().try_for_each(|s| kstat_lines(w, s)),
+        KstatForm::Metrics => metrics(w, &stats),
     })?;
     Ok(())
 }
 
-fn kstat_values(w: &mut impl Write, s: &Kstat, parsable: bool) -> io::Result<()> {
+fn value_text(value: &serde_json::Value) -> String {
+    match value {
+        serde_json::Value::String(s) => s.clone(),
+        v => v.to_string(),
+    }
+}
+
+fn kstat_block(w: &mut impl Write, s: &Kstat) -> io::Result<()> {
+    writeln!(w, "module: {:<30}  instance: {:<6}", s.module, s.instance)?;
+    writeln!(w, "name:   {:<30}  class:    {}", s.name, s.class)?;
     for (name, value) in &s.data {
-        let value = match value {
-            serde_json::Value::String(s) => s.clone(),
-            v => v.to_string(),
-        };
-        if parsable {
-            writeln!(w, "{}:{}:{}:{name}\t{value}", s.module, s.instance, s.name)?;
-        } else {
-            writeln!(w, "\t{name:<30}  {value}")?;
+        writeln!(w, "\t{name:<30}  {}", value_text(value))?;
+    }
+    writeln!(w)
+}
+
+fn kstat_lines(w: &mut impl Write, s: &Kstat) -> io::Result<()> {
+    s.data.iter().try_for_each(|(name, value)| {
+        writeln!(w, "{}:{}:{}:{name}\t{}", s.module, s.instance, s.name, value_text(value))
+    })
+}
+
+/// All values of a metric must stand together, so the statistic comes before who has it.
+fn metrics(w: &mut impl Write, stats: &[Kstat]) -> io::Result<()> {
+    let word = |s: &str| s.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
+    let mut all = BTreeMap::<String, Vec<String>>::new();
+    for s in stats {
+        let name = s.name.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        for (statistic, value) in s.data.iter().filter(|(_, v)| v.is_number()) {
+            let metric = format!("illumos_{}_{}", word(&s.module), word(statistic));
+            let line = format!("{metric}{{instance=\"{}\",name=\"{name}\"}} {value}", s.instance);
+            all.entry(metric).or_default().push(line);
         }
     }
-    if parsable { Ok(()) } else { writeln!(w) }
+    all.into_values().flatten().try_for_each(|line| writeln!(w, "{line}"))
 }
 
 /// Copies the pcap stream as it comes: an interrupted file lacks at most a part of its last packet.
@@ -484,6 +523,26 @@ mod tests {
             KstatFilter { name: Some("vx0".into()), ..Default::default() }
         );
         assert!(Selector::parse("overlay:x").is_err());
+    }
+
+    #[test]
+    fn metrics_of_one_name_stand_together() {
+        let stat = |name: &str, n: u64| Kstat {
+            module: "overlay".into(),
+            instance: 0,
+            name: name.into(),
+            class: "net".into(),
+            data: [("a-b", n.into()), ("opackets", (n + 1).into()), ("text", "x".into())]
+                .map(|(name, v): (_, serde_json::Value)| (name.to_owned(), v))
+                .into(),
+        };
+        let mut out = Vec::new();
+        metrics(&mut out, &[stat("ov0", 1), stat("a\"b\\", 5)]).unwrap();
+        let expected = "illumos_overlay_a_b{instance=\"0\",name=\"ov0\"} 1\n\
+                        illumos_overlay_a_b{instance=\"0\",name=\"a\\\"b\\\\\"} 5\n\
+                        illumos_overlay_opackets{instance=\"0\",name=\"ov0\"} 2\n\
+                        illumos_overlay_opackets{instance=\"0\",name=\"a\\\"b\\\\\"} 6\n";
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
 
     #[test]

@@ -155,6 +155,35 @@ fn a_tap_device_and_a_host_inside_understand_each_other() {
 }
 
 #[test]
+fn a_tap_device_follows_its_vnic() {
+    let Some([(a, space), _other]) = two_taps() else { return };
+    let mtu = || space.run(|| interface_mtu(&UdpSocket::bind("0.0.0.0:0").unwrap(), "guest0"));
+    assert_eq!(mtu(), 1400);
+    let handle = libdladm::Handle::open(&a.root).unwrap();
+    let id = handle.by_name("vnic0").unwrap().id;
+    libdladm::link::set_mtu(&handle, id, 1300).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(3);
+    while mtu() != 1300 {
+        assert!(Instant::now() < deadline, "the device still has MTU {}", mtu());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    a.end_clean();
+}
+
+fn interface_mtu(socket: &UdpSocket, name: &str) -> i32 {
+    use std::os::fd::AsRawFd;
+    // SAFETY: SIOCGIFMTU reads a name from the request, which is all zeros otherwise, and sets the MTU.
+    unsafe {
+        let mut r: libc::ifreq = std::mem::zeroed();
+        for (to, from) in r.ifr_name.iter_mut().zip(name.bytes()) {
+            *to = from as libc::c_char;
+        }
+        assert_eq!(libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFMTU, &mut r), 0);
+        r.ifr_ifru.ifru_mtu
+    }
+}
+
+#[test]
 fn what_cannot_be_is_refused() {
     let [(host, _), _other] = two_hosts(false);
     let refused = |how: AttachTap, why: &[&str]| {

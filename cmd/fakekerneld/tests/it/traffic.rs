@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! Frames between the guests of two hosts, each host a process.
 
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::net::IpAddr;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::common::{Host, loopback, point, two_hosts};
+use devctl::{Device, OpenFlags, Root};
 use fkadm::proto::{Capture, GuestKind, KstatFilter, Ping, TcpSend, UNDERLAY};
 use libdladm::{Handle, vnic};
 use overlay_abi::errno::Errno;
@@ -68,7 +71,7 @@ fn a_program_that_plays_varpd_answers_lookups() {
             let (stop, to) = (&stop, ends[1 - n]);
             // Two lookups at a time on one handle, as varpd's threads have it.
             for _ in 0..2 {
-                s.spawn(move || answer(overlay, point(to), stop));
+                s.spawn(move || answer(&overlay.targets, point(to), stop));
             }
         }
         let r = hosts[0].0.client().guest_ping(ping("10.1.0.2", 10, 56));
@@ -82,19 +85,21 @@ fn a_program_that_plays_varpd_answers_lookups() {
     }
 }
 
-fn answer(overlay: &crate::common::Overlay, to: overlay_target_point_t, stop: &AtomicBool) {
+fn answer(targets: &Device, to: overlay_target_point_t, stop: &AtomicBool) {
     while !stop.load(Ordering::SeqCst) {
         let mut lookup = overlay_targ_lookup_t::new_zeroed();
-        match overlay.targets.ioctl_with(OVERLAY_TARG_LOOKUP, &mut lookup) {
-            Ok(_) => {
-                let mut response = overlay_targ_resp_t::new_zeroed();
-                response.otr_reqid = lookup.otl_reqid;
-                response.otr_answer = to;
-                overlay.targets.ioctl_with(OVERLAY_TARG_RESPOND, &mut response).unwrap();
-            }
+        match targets.ioctl_with(OVERLAY_TARG_LOOKUP, &mut lookup) {
+            Ok(_) => respond(targets, &lookup, to),
             Err(e) => assert_eq!(e, Errno::ETIME),
         }
     }
+}
+
+fn respond(targets: &Device, lookup: &overlay_targ_lookup_t, to: overlay_target_point_t) {
+    let mut response = overlay_targ_resp_t::new_zeroed();
+    response.otr_reqid = lookup.otl_reqid;
+    response.otr_answer = to;
+    targets.ioctl_with(OVERLAY_TARG_RESPOND, &mut response).unwrap();
 }
 
 #[test]
@@ -166,4 +171,72 @@ fn links_and_modules_are_listed() {
     assert_eq!(names, ["drv/overlay", "overlay/vxlan"]);
     assert_eq!(c.violations().unwrap(), [] as [String; 0]);
     host.end_clean();
+}
+
+/// Not a test of its own: the program that the next one kills while it has a lookup to answer.
+#[test]
+fn victim() {
+    let Some(root) = std::env::var_os("FAKEKERNELD_TEST_VICTIM") else { return };
+    let targets = open_targets(&crate::common::root(root));
+    let mut lookup = overlay_targ_lookup_t::new_zeroed();
+    while targets.ioctl_with(OVERLAY_TARG_LOOKUP, &mut lookup).is_err() {}
+    println!("has a lookup");
+    std::thread::sleep(Duration::from_secs(60));
+}
+
+fn open_targets(root: &Root) -> Device {
+    Device::open(root, "/dev/overlay", OpenFlags::RDWR | OpenFlags::EXCL).unwrap()
+}
+
+#[test]
+fn lookups_of_a_program_that_is_killed_are_for_the_next() {
+    let ends = [loopback(), loopback()];
+    let hosts = [0, 1].map(|n| {
+        let host = Host::start();
+        // Only the first asks; its overlay is associated by a program that then leaves.
+        let overlay = host.overlay("overlay0", 5, ends[n], (n == 1).then_some(ends[0]));
+        host.vnic("vnic0", overlay.linkid, [2, 8, 0x20, 0xaa, 0, 1 + n as u8]);
+        host.client().guest_attach("vnic0", [format!("10.1.0.{}/24", n + 1)]).unwrap();
+        host
+    });
+    let host = &hosts[0];
+    let mut victim = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "traffic::victim", "--nocapture"])
+        .env("FAKEKERNELD_TEST_VICTIM", host.root.dir())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|s| {
+        let pings = s.spawn(|| {
+            let ping = Ping { timeout_ms: 4000, ..ping("10.1.0.2", 1, 56) };
+            host.client().guest_ping(ping).unwrap()
+        });
+        let out = BufReader::new(victim.stdout.take().unwrap());
+        assert!(out.lines().any(|l| l.unwrap().contains("has a lookup")));
+        victim.kill().unwrap();
+        victim.wait().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(2);
+        let next = loop {
+            // The kernel learns of a death when it finds the connection closed.
+            let flags = OpenFlags::RDWR | OpenFlags::EXCL;
+            match Device::open(&host.root, "/dev/overlay", flags) {
+                Ok(d) => break d,
+                Err(e) => assert!(e.errno == Errno::EEXIST && Instant::now() < deadline, "{e}"),
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        // The one it had comes first, at once.
+        let before = Instant::now();
+        let mut lookup = overlay_targ_lookup_t::new_zeroed();
+        next.ioctl_with(OVERLAY_TARG_LOOKUP, &mut lookup).unwrap();
+        assert!(before.elapsed() < Duration::from_millis(500), "{:?}", before.elapsed());
+        respond(&next, &lookup, point(ends[1]));
+        let (to, stop) = (point(ends[1]), &stop);
+        s.spawn(move || answer(&next, to, stop));
+        let r = pings.join();
+        stop.store(true, Ordering::SeqCst);
+        assert_eq!(r.unwrap().received, 1);
+    });
+    hosts.into_iter().for_each(Host::end_clean);
 }
