@@ -594,6 +594,32 @@ fn back_pressure_reaches_the_sender_and_ends() {
     k.shutdown().unwrap();
 }
 
+/// Datagrams longer than the path's MTU cannot be sent joined: they leave one by one, in fragments.
+#[test]
+fn a_path_too_narrow_for_joined_datagrams() {
+    let k = provider::boot();
+    // SAFETY: changes the calling thread's namespace only.
+    if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 || !ip("link set lo up mtu 1300") {
+        eprintln!("skipped: needs root and ip(8)");
+        return;
+    }
+    let c = vnic();
+    let (a, b) = (Sock::new(), Sock::new());
+    assert_eq!((a.bind("127.0.0.1", 4707), b.bind("127.0.0.1", 4708)), (0, 0));
+    *OUT.lock().unwrap() = Some((a, sin6("127.0.0.1", 4708)));
+    let inbox = Inbox::leak();
+    b.listen(inbox);
+    let len = |i: u32| if i < 20 { 1400 } else { 900 };
+    c.tx((0..40).map(|i| numbered(i, len(i))).collect::<Frames>()).ok().unwrap();
+    for (i, (_, data)) in inbox.wait(40).iter().enumerate() {
+        assert_eq!(data, numbered(i as u32, len(i as u32)).bytes(), "frame {i}");
+    }
+    assert_eq!(counters()["out_errors"], 0);
+    unvnic(c);
+    assert_eq!((a.close(), b.close()), (0, 0));
+    k.shutdown().unwrap();
+}
+
 /// The other end of the veth pair, read as raw frames.
 struct UdpSocketIn(std::os::fd::OwnedFd);
 

@@ -252,8 +252,13 @@ fn what_does_not_fit_is_refused_and_counted() {
     assert_eq!(take(&seen).len(), 1);
     let t = links()[1].traffic;
     assert_eq!((t.tx_drops, t.tx_frames, t.rx_frames, t.rx_bytes), (3, 3, 1, 14));
+    let stat = || fakekernel::kstat::read(Some("vnic"), Some(20), Some("link"));
+    let values: Vec<_> = stat()[0].data.iter().map(|(n, v)| format!("{n} {v}")).collect();
+    assert_eq!(values[..3], ["ipackets64 1", "rbytes64 14", "opackets64 3"]);
+    assert_eq!(values[5], "odrops64 3");
     drop(c);
     delete(20).unwrap();
+    assert!(stat().is_empty());
     unplumb();
     k.shutdown().unwrap();
 }

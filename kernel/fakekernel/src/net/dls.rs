@@ -61,9 +61,15 @@ pub struct Traffic {
     pub tx_drops: u64,
 }
 
+impl Traffic {
+    fn of(p: &Port) -> Traffic {
+        let [rx_frames, rx_bytes, tx_frames, tx_bytes, rx_drops, tx_drops] = p.stats.values();
+        Traffic { rx_frames, rx_bytes, tx_frames, tx_bytes, rx_drops, tx_drops }
+    }
+}
+
 /// All links, by id.
 pub fn links() -> Vec<LinkInfo> {
-    let get = |a: &std::sync::atomic::AtomicU64| a.load(Ordering::Relaxed);
     LINKS
         .read()
         .iter()
@@ -86,14 +92,7 @@ pub fn links() -> Vec<LinkInfo> {
                 state: p.mac.link_state(),
                 over: Some(p.mac.linkid.load(Ordering::Relaxed)),
                 vid: p.vid,
-                traffic: Traffic {
-                    rx_frames: get(&p.stats.rx[0]),
-                    rx_bytes: get(&p.stats.rx[1]),
-                    tx_frames: get(&p.stats.tx[0]),
-                    tx_bytes: get(&p.stats.tx[1]),
-                    rx_drops: get(&p.stats.rx_drops),
-                    tx_drops: get(&p.stats.tx_drops),
-                },
+                traffic: Traffic::of(p),
             },
         })
         .collect()
@@ -111,6 +110,7 @@ pub fn insert_vnic(port: &Arc<Port>) -> Result<(), c_int> {
         return Err(EEXIST);
     }
     links.insert(port.linkid, Datalink::Vnic(port.clone()));
+    port.show_kstat(true);
     Ok(())
 }
 
@@ -123,6 +123,7 @@ pub fn remove_vnic(linkid: u32) -> Result<Arc<Port>, c_int> {
     }
     let port = port.clone();
     links.remove(&linkid);
+    port.show_kstat(false);
     Ok(port)
 }
 
@@ -163,7 +164,10 @@ pub fn reset() {
             Datalink::Net(m) => {
                 violation(Kind::Leak, format!("link {id} ({}) outlives its module", m.name));
             }
-            Datalink::Vnic(p) => p.mac.detach(&p),
+            Datalink::Vnic(p) => {
+                p.show_kstat(false);
+                p.mac.detach(&p);
+            }
         }
     }
 }

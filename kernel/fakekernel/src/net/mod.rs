@@ -41,6 +41,7 @@ mod notify;
 pub mod offload;
 mod perim;
 mod port;
+mod stat;
 mod udp;
 mod underlay;
 mod vnic;

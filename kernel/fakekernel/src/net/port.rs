@@ -14,11 +14,12 @@ use super::mac::{Capabilities, Mac, Ports};
 use super::msg::{Chain, Msg};
 use super::notify::Note;
 use super::offload::{self, HEADROOM};
+use super::stat::Stat;
 use super::udp;
 use parking_lot::{Condvar, Mutex, RwLock};
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
-use std::ffi::c_int;
+use std::ffi::{CStr, c_int};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -26,22 +27,44 @@ use std::time::{Duration, Instant};
 /// Frames given to the provider in one call.
 const BURST: usize = 64;
 
-/// Traffic of a port since it was made.
+/// Traffic of a port since it was made; that of a VNIC is seen as the kstat `vnic:<link id>:link`.
 #[derive(Debug, Default)]
 pub struct Stats {
-    /// Frames and bytes received.
-    pub rx: [AtomicU64; 2],
-    /// Frames and bytes sent, a frame to be segmented counting once.
-    pub tx: [AtomicU64; 2],
-    /// Received frames lost: nobody listens, or no memory.
+    /// Frames received: `ipackets64`.
+    pub rx_frames: AtomicU64,
+    /// Bytes received: `rbytes64`.
+    pub rx_bytes: AtomicU64,
+    /// Frames sent, one that is to be segmented counting once: `opackets64`.
+    pub tx_frames: AtomicU64,
+    /// Bytes sent: `obytes64`.
+    pub tx_bytes: AtomicU64,
+    /// Received frames lost because nobody listens or there is no memory: `idrops64`.
     pub rx_drops: AtomicU64,
-    /// Frames refused on transmit: too short, too long, wrong tag, offload marks that do not fit.
+    /// Frames refused on transmit, because they are too short or long, wrongly tagged, or their offload marks do not
+    /// fit: `odrops64`.
     pub tx_drops: AtomicU64,
 }
 
-fn count(c: &[AtomicU64; 2], bytes: usize) {
-    c[0].fetch_add(1, Ordering::Relaxed);
-    c[1].fetch_add(bytes as u64, Ordering::Relaxed);
+const STAT_NAMES: [&CStr; 6] =
+    [c"ipackets64", c"rbytes64", c"opackets64", c"obytes64", c"idrops64", c"odrops64"];
+
+impl Stats {
+    /// The values in the order of their kstat.
+    pub fn values(&self) -> [u64; 6] {
+        [
+            &self.rx_frames,
+            &self.rx_bytes,
+            &self.tx_frames,
+            &self.tx_bytes,
+            &self.rx_drops,
+            &self.tx_drops,
+        ]
+        .map(|c| c.load(Ordering::Relaxed))
+    }
+}
+
+fn add(c: &AtomicU64, n: usize) {
+    c.fetch_add(n as u64, Ordering::Relaxed);
 }
 
 /// A station on a MAC: a VNIC, or (without address) a raw opening of the link.
@@ -63,7 +86,8 @@ pub struct Port {
     tx_events: Mutex<u64>,
     tx_wake: Condvar,
     /// Traffic.
-    pub stats: Stats,
+    pub stats: Arc<Stats>,
+    kstat: Mutex<Option<Stat>>,
 }
 
 impl Port {
@@ -85,8 +109,20 @@ impl Port {
             clients: RwLock::default(),
             tx_events: Mutex::new(0),
             tx_wake: Condvar::new(),
-            stats: Stats::default(),
+            stats: Arc::default(),
+            kstat: Mutex::default(),
         })
+    }
+
+    /// Makes the kstat appear, or removes it.
+    pub fn show_kstat(&self, on: bool) {
+        let stats = self.stats.clone();
+        *self.kstat.lock() = on
+            .then(|| {
+                let read = move || stats.values().to_vec();
+                Stat::new(c"vnic", self.linkid, c"link", &STAT_NAMES, read)
+            })
+            .flatten();
     }
 
     /// The MTU this VNIC was given, if any.
@@ -169,7 +205,7 @@ impl Port {
             match untag(msg) {
                 Some(m) => msg = m,
                 None => {
-                    self.stats.rx_drops.fetch_add(1, Ordering::Relaxed);
+                    add(&self.stats.rx_drops, 1);
                     return;
                 }
             }
@@ -181,10 +217,9 @@ impl Port {
     /// Puts frames of one destination on the thread's list for each client that wants them. `group`: the destination,
     /// if it is one.
     pub fn receive_run(&self, frames: Chain, group: Option<ether::Mac>) {
-        let n = frames.count() as u64;
-        self.stats.rx[0].fetch_add(n, Ordering::Relaxed);
-        let bytes: usize = frames.messages().map(|m| m.len()).sum();
-        self.stats.rx[1].fetch_add(bytes as u64, Ordering::Relaxed);
+        let n = frames.count();
+        add(&self.stats.rx_frames, n);
+        add(&self.stats.rx_bytes, frames.messages().map(|m| m.len()).sum());
         if self.addr.is_some() && capture::any() {
             capture::chain(self.linkid, Direction::In, &frames);
         }
@@ -197,7 +232,7 @@ impl Port {
             }
             enqueue(c, frames.copy());
         }
-        self.stats.rx_drops.fetch_add(n, Ordering::Relaxed);
+        add(&self.stats.rx_drops, n);
     }
 
     /// Sends frames: to siblings of the MAC directly, all others to the provider. What the provider had no room
@@ -212,7 +247,7 @@ impl Port {
                 && let Some(m) = fresh.pop()
             {
                 if self.prepare(m, &siblings, caps, &mut ready).is_none() {
-                    self.stats.tx_drops.fetch_add(1, Ordering::Relaxed);
+                    add(&self.stats.tx_drops, 1);
                 }
             }
             if ready.is_empty() {
@@ -247,7 +282,8 @@ impl Port {
         if sdu > self.mtu() as usize {
             return None;
         }
-        count(&self.stats.tx, msg.len());
+        add(&self.stats.tx_frames, 1);
+        add(&self.stats.tx_bytes, msg.len());
         if self.addr.is_some() && capture::any() {
             capture::frame(self.linkid, Direction::Out, &msg);
         }
