@@ -7,12 +7,13 @@
 //!                                     libvarpd_direct.so, ...
 //! ```
 //!
-//! All the work is libvarpd's; here are options, order of start-up and end (spec/varpd.md 1). Threads: one
-//! waits for signals and for the end of a lookup thread, 2 x CPUs + 1 ask the kernel for lookups, the door has its
-//! own. Log lines are bunyan JSON on standard error.
+//! All the work is libvarpd's; here are options, order of start-up and end (spec/varpd.md 1).
+//! Threads: one waits for signals and for the end of a lookup thread, 2 x CPUs + 1 ask the kernel
+//! for lookups, the door has its own. Log lines are bunyan JSON on standard error.
 //!
-//! varpd runs in the foreground. Daemonizing, dropping privileges and persistence are still to come; instances
-//! are not destroyed when it ends, and the kernel keeps their links and the questions that were not answered.
+//! varpd runs in the foreground. Daemonizing, dropping privileges and persistence are still to
+//! come; instances are not destroyed when it ends, and the kernel keeps their links and the
+//! questions that were not answered.
 
 use clap::Parser;
 use devctl::Root;
@@ -36,17 +37,17 @@ const FATAL: u8 = 95;
 
 /// The virtual ARP daemon of overlay networks; runs in the foreground.
 ///
-/// Exit status: 0 when asked to stop by SIGTERM, SIGINT, SIGHUP or SIGQUIT; 1 for a bad option; 95 for a fatal
-/// error.
+/// Exit status: 0 when asked to stop by SIGTERM, SIGINT, SIGHUP or SIGQUIT; 1 for a bad option; 95
+/// for a fatal error.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Options {
-    /// Directory that stands for / [default: $OVERLAY_ROOT, else $XDG_RUNTIME_DIR/illumos-overlay, else
-    /// /tmp/illumos-overlay-UID]
+    /// Directory that stands for / [default: $OVERLAY_ROOT, else $XDG_RUNTIME_DIR/illumos-overlay,
+    /// else /tmp/illumos-overlay-UID]
     #[arg(short = 'R', value_name = "ROOT")]
     root: Option<PathBuf>,
-    /// Directory whose files *.so are plugins, or those in its directory 64; may be given several times
-    /// [default: libvarpd_*.so beside varpd]
+    /// Directory whose files *.so are plugins, or those in its directory 64; may be given several
+    /// times [default: libvarpd_*.so beside varpd]
     #[arg(short = 'i', value_name = "DIR")]
     include: Vec<PathBuf>,
     /// Where the door is created [default: ROOT/var/run/varpd/varpd.door]
@@ -83,7 +84,8 @@ fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Fatal {
     move |source| Fatal::Io { what, source }
 }
 
-/// The whole program; `args` start with its name. A library function, so that the lab holds this program too.
+/// The whole program; `args` start with its name. A library function, so that the lab holds this
+/// program too.
 #[must_use]
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let options = match Options::try_parse_from(args) {
@@ -143,7 +145,8 @@ fn run(options: Options) -> Result<(), Fatal> {
                 End::Kernel(e) => Err(Fatal::Kernel(e)),
             }
         });
-    // With its last user the device is closed, so that the next varpd can have it when this one is gone.
+    // With its last user the device is closed, so that the next varpd can have it when this one is
+    // gone.
     varpd.quiesce();
     for thread in lookups {
         let _ = thread.join();
@@ -151,7 +154,8 @@ fn run(options: Options) -> Result<(), Fatal> {
     result
 }
 
-/// Opens the device. The kernel has that of a killed varpd open until its last LOOKUP is over, a second at most.
+/// Opens the device. The kernel has that of a killed varpd open until its last LOOKUP is over, a
+/// second at most.
 fn open(root: &Root, log: &Logger) -> Result<Arc<Varpd>, Fatal> {
     let patience = Instant::now() + Duration::from_secs(2);
     loop {
@@ -173,8 +177,8 @@ fn logger() -> Logger {
     Logger::root(Mutex::new(json).fuse(), o!())
 }
 
-/// Loads the plugins that belong to this varpd: of its directory on illumos, elsewhere those beside the
-/// executable, or in `deps` beside it, where cargo leaves them.
+/// Loads the plugins that belong to this varpd: of its directory on illumos, elsewhere those beside
+/// the executable, or in `deps` beside it, where cargo leaves them.
 fn load_own_plugins(varpd: &Varpd) -> Result<(), Fatal> {
     if cfg!(target_os = "illumos") {
         return Ok(varpd.load_plugins(Path::new("/usr/lib/varpd"))?);

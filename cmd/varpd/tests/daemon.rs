@@ -182,7 +182,8 @@ fn options() {
     Client::open_path(&door).unwrap();
 }
 
-/// The executable exports what plugins in both languages bind to, and lives with those that are broken.
+/// The executable exports what plugins in both languages bind to, and lives with those that are
+/// broken.
 #[test]
 fn plugins_of_both_languages_load_and_bad_ones_do_no_harm() {
     let (dir, kernel, _server) = machine();
@@ -205,7 +206,8 @@ fn plugins_of_both_languages_load_and_bad_ones_do_no_harm() {
     assert!(kernel.answer(kernel.ask(1, id.0, [2, 0, 0, 0, 0, 1])).is_some());
 }
 
-/// Lookups that a killed varpd had are answered by the next one: here with a drop, for its instances went with it.
+/// Lookups that a killed varpd had are answered by the next one: here with a drop, for its
+/// instances went with it.
 #[test]
 fn outstanding_lookups_outlive_a_killed_varpd() {
     let (dir, kernel, _server) = machine();

@@ -13,10 +13,10 @@
 //!
 //! # Invariants
 //!
-//! * Messages are in the LP64 form. The door tells varpd the model of its caller, which therefore must be a
-//!   64-bit program.
-//! * Whatever comes back is looked at before it is believed: a reply that is too short or says more than
-//!   it holds is [`Errno::EPROTO`].
+//! * Messages are in the LP64 form. The door tells varpd the model of its caller, which therefore
+//!   must be a 64-bit program.
+//! * Whatever comes back is looked at before it is believed: a reply that is too short or says more
+//!   than it holds is [`Errno::EPROTO`].
 //! * `EBADF` from any method means that this varpd is gone; a new client must be opened.
 
 use devctl::Root;
@@ -132,7 +132,8 @@ impl Client {
         self.cache(VARPD_CLIENT_CACHE_FLUSH, id, MacAddr::ZERO, None).map(|_| ())
     }
 
-    /// Forgets the entry of one address; errors as [`Client::cache_flush`], `ENOENT` also without it.
+    /// Forgets the entry of one address; errors as [`Client::cache_flush`], `ENOENT` also without
+    /// it.
     pub fn cache_delete(&self, id: VarpdId, mac: MacAddr) -> Result<(), Errno> {
         self.cache(VARPD_CLIENT_CACHE_DELETE, id, mac, None).map(|_| ())
     }
@@ -169,8 +170,8 @@ impl Client {
         Ok(CacheEntry::new(e.vcp_flags, e.vcp_mac, e.vcp_ip, e.vcp_port))
     }
 
-    /// Calls `each` for every entry in order of addresses until it returns false. A point-to-point link has
-    /// one entry, with a zero address.
+    /// Calls `each` for every entry in order of addresses until it returns false. A point-to-point
+    /// link has one entry, with a zero address.
     pub fn cache_walk(
         &self,
         id: VarpdId,
@@ -277,7 +278,8 @@ pub struct PropHandle<'a> {
 }
 
 impl PropHandle<'_> {
-    /// Turns to the property with this number. `EINVAL` if there is none, `ENOENT` without the instance.
+    /// Turns to the property with this number. `EINVAL` if there is none, `ENOENT` without the
+    /// instance.
     pub fn info_fill(&mut self, propid: u32) -> Result<(), Errno> {
         // The number that stands for "by name" is no property's.
         if propid == VARPD_PROPID_BY_NAME {
@@ -286,7 +288,8 @@ impl PropHandle<'_> {
         self.fill(propid, [0; LIBVARPD_PROP_NAMELEN])
     }
 
-    /// Turns to the property with this name. `ENOENT` if there is none, `EINVAL` if it has 64 bytes or more.
+    /// Turns to the property with this name. `ENOENT` if there is none, `EINVAL` if it has 64 bytes
+    /// or more.
     pub fn info_fill_by_name(&mut self, name: &str) -> Result<(), Errno> {
         self.fill(VARPD_PROPID_BY_NAME, to_c_name(name).ok_or(Errno::EINVAL)?)
     }
@@ -325,7 +328,8 @@ impl PropHandle<'_> {
     /// Sets its value.
     ///
     /// # Errors
-    /// `EINVAL`: not filled, or no value; `EOVERFLOW`: more than 256 bytes; `EPERM`; else the plugin's own.
+    /// `EINVAL`: not filled, or no value; `EOVERFLOW`: more than 256 bytes; `EPERM`; else the
+    /// plugin's own.
     pub fn set(&self, value: &[u8]) -> Result<(), Errno> {
         let mut arg = self.arg()?;
         if value.is_empty() {

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! The C functions that plugins call: libvarpd's plugin mapfile (spec/varpd.md 2.7, 5, 6).
 //!
-//! They are part of the process that loads plugins, and bind when a plugin is loaded. A program that loads
-//! plugins must export them: `--export-dynamic-symbol=libvarpd_*` and `=nvlist_*` (see build.rs of
-//! cmd/varpd); [`SYMBOLS`] keeps them from being left out.
+//! They are part of the process that loads plugins, and bind when a plugin is loaded. A program
+//! that loads plugins must export them: `--export-dynamic-symbol=libvarpd_*` and `=nvlist_*` (see
+//! build.rs of cmd/varpd); [`SYMBOLS`] keeps them from being left out.
 //!
-//! Handles are tokens; one that is not known is logged and the call does nothing. Other pointers must be what
-//! the header says. Nothing here panics.
+//! Handles are tokens; one that is not known is logged and the call does nothing. Other pointers
+//! must be what the header says. Nothing here panics.
 //!
-//! Proxying is not here yet: `libvarpd_plugin_proxy_*` drop the query they are given and say so in the log.
+//! Proxying is not here yet: `libvarpd_plugin_proxy_*` drop the query they are given and say so in
+//! the log.
 use crate::instance::Instance;
 use crate::{frame, plugin, prop, query};
 use overlay_abi::dld::OVERLAY_STATUS_BUFLEN;
@@ -101,7 +102,8 @@ unsafe fn mac(function: &str, mac: *const u8) -> Option<MacAddr> {
     Some(MacAddr(unsafe { mac.cast::<[u8; 6]>().read() }))
 }
 
-/// A zeroed registration with its version filled in. NULL and `EINVAL` in `err` for a version that is not known.
+/// A zeroed registration with its version filled in. NULL and `EINVAL` in `err` for a version that
+/// is not known.
 ///
 /// # Safety
 /// `err` is NULL or writable.
@@ -261,7 +263,8 @@ pub unsafe extern "C" fn libvarpd_inject_varp(
     }
 }
 
-/// Tells the guests of the link that `src` has the IPv4 address `ip`, by a gratuitous ARP sent to `dst`.
+/// Tells the guests of the link that `src` has the IPv4 address `ip`, by a gratuitous ARP sent to
+/// `dst`.
 ///
 /// # Safety
 /// The addresses are NULL or point to 6, 4 and 6 bytes.
@@ -330,8 +333,9 @@ pub static mut varpd_panic_buf: [u8; 1024] = [0; 1024];
 
 /// Prints a message and ends the process with SIGABRT.
 ///
-/// It is variadic in C. The calling convention passes the first five arguments behind the format as it would
-/// five words, which are what is formatted; floating-point ones and further ones are not seen.
+/// It is variadic in C. The calling convention passes the first five arguments behind the format as
+/// it would five words, which are what is formatted; floating-point ones and further ones are not
+/// seen.
 ///
 /// # Safety
 /// `format` is NULL or a format of printf(3C) whose arguments are words or pointers, five at most.
@@ -347,7 +351,8 @@ pub unsafe extern "C" fn libvarpd_panic(
     let errno = std::io::Error::last_os_error();
     let buf = &raw mut varpd_panic_buf;
     if !format.is_null() {
-        // SAFETY: a static buffer of that size; what another thread that panics too writes to it is bytes as well.
+        // SAFETY: a static buffer of that size; what another thread that panics too writes to it is
+        // bytes as well.
         unsafe { libc::snprintf(buf.cast(), size_of_val(&*buf), format, a, b, c, d, e) };
         // SAFETY: snprintf ended it with a NUL.
         let text = unsafe { CStr::from_ptr(buf.cast()) }.to_string_lossy();

@@ -111,7 +111,8 @@ impl Overlay {
             otp_size: frame.len() as u64,
             otp_buf: frame.as_mut_ptr().expose_provenance() as u64,
         };
-        // SAFETY: INJECT takes one overlay_targ_pkt_t, and the buffer it names is `frame`, borrowed meanwhile.
+        // SAFETY: INJECT takes one overlay_targ_pkt_t, and the buffer it names is `frame`, borrowed
+        // meanwhile.
         unsafe { self.device.ioctl(OVERLAY_TARG_INJECT, (&raw mut arg).cast()) }.map(|_| ())
     }
 
@@ -158,7 +159,8 @@ impl Overlay {
         // u64 for the alignment of the head.
         let mut buf = vec![0u64; (head + usize::from(count) * entry).div_ceil(8)];
         arg.write_to_prefix(buf.as_mut_bytes()).map_err(|_| Errno::EINVAL)?;
-        // SAFETY: ITER takes the head and `otci_count` entries behind it, which is what the buffer holds.
+        // SAFETY: ITER takes the head and `otci_count` entries behind it, which is what the buffer
+        // holds.
         unsafe { self.device.ioctl(OVERLAY_TARG_CACHE_ITER, buf.as_mut_ptr().cast()) }?;
         let (arg, entries) = overlay_targ_cache_iter_t::read_from_prefix(buf.as_bytes())
             .map_err(|_| Errno::EINVAL)?;

@@ -7,8 +7,8 @@
 //!      +-----close-------+----> Closed                destroyed
 //! ```
 //!
-//! A reader-writer lock would not do: a plugin called through the gate may cause another call through it on
-//! the same thread, which must not wait for a writer that waits for the first call.
+//! A reader-writer lock would not do: a plugin called through the gate may cause another call
+//! through it on the same thread, which must not wait for a writer that waits for the first call.
 use crate::lock;
 use std::sync::{Condvar, Mutex, PoisonError};
 

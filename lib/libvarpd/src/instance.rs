@@ -103,8 +103,8 @@ impl Instance {
         self.varpd.upgrade()
     }
 
-    /// Leave to call the plugin, and the object to call it with. `None` once it was destroyed, or, if `least` is
-    /// `Started`, while it is not started.
+    /// Leave to call the plugin, and the object to call it with. `None` once it was destroyed, or,
+    /// if `least` is `Started`, while it is not started.
     pub(crate) fn enter(&self, least: Phase) -> Option<(Pass<'_>, *mut c_void)> {
         let pass = self.gate.enter(least)?;
         Some((pass, self.private.load(Ordering::Acquire)))
@@ -113,8 +113,8 @@ impl Instance {
     /// Starts the plugin and associates the link with it. After an error it is as before.
     ///
     /// # Errors
-    /// `EEXIST`: active already; `ENOENT`: destroyed meanwhile; -1, as in the original, if a plugin of point mode
-    /// has no destination; else the plugin's or the kernel's.
+    /// `EEXIST`: active already; `ENOENT`: destroyed meanwhile; -1, as in the original, if a plugin
+    /// of point mode has no destination; else the plugin's or the kernel's.
     pub fn activate(&self) -> Result<(), Errno> {
         let mut stage = lock(&self.admin);
         match *stage {
@@ -153,7 +153,8 @@ impl Instance {
         varpd.device.associate(self.link, self.plugin.mode(), self.id, self.dest, point)
     }
 
-    /// Takes it apart in reverse order, as far as it had come. Called once, after it can no longer be found.
+    /// Takes it apart in reverse order, as far as it had come. Called once, after it can no longer
+    /// be found.
     pub(crate) fn destroy(&self) {
         let mut stage = lock(&self.admin);
         let active = std::mem::replace(&mut *stage, Stage::Gone) == Stage::Active;
@@ -168,8 +169,8 @@ impl Instance {
         self.gate.close();
         let private = self.private.load(Ordering::Acquire);
         let ops = &self.plugin.ops;
-        // SAFETY: the object was created; nobody else is in it or will be, since the gate is closed and `Gone` keeps
-        // activation out. Stop if and only if it was started.
+        // SAFETY: the object was created; nobody else is in it or will be, since the gate is closed
+        // and `Gone` keeps activation out. Stop if and only if it was started.
         unsafe {
             if active {
                 (ops.stop)(private);

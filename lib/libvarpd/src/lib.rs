@@ -27,26 +27,30 @@
 //!
 //! * *instance*: one object of a plugin, bound to one overlay link. *created*, then *started*, then
 //!   *associated* with its link in the kernel, which together are *active*.
-//! * *query*: a frame in the kernel that waits for a destination. It belongs to the open of /dev/overlay:
-//!   when varpd dies, or stops, the kernel takes the queries back and asks the next varpd that opens it.
-//! * *token*: what a plugin holds instead of a pointer. One that is used too late or twice is recognized.
+//! * *query*: a frame in the kernel that waits for a destination. It belongs to the open of
+//!   /dev/overlay: when varpd dies, or stops, the kernel takes the queries back and asks the next
+//!   varpd that opens it.
+//! * *token*: what a plugin holds instead of a pointer. One that is used too late or twice is
+//!   recognized.
 //! * *model*: the data model of a door's client, LP64 or ILP32. The door tells it with the caller's
-//!   credentials: on Linux the stand-in's hello carries it, on illumos it will be that of the calling process
-//!   (`/proc/<pid>/psinfo`, `pr_dmodel`). A client is always answered in its own.
+//!   credentials: on Linux the stand-in's hello carries it, on illumos it will be that of the
+//!   calling process (`/proc/<pid>/psinfo`, `pr_dmodel`). A client is always answered in its own.
 //!
 //! # Locks, outer first
 //!
 //! 1. `Instance::admin`: activation and destruction of one instance, one at a time.
-//! 2. `Varpd::instances`, `Varpd::plugins`, `Gate`, token tables, the count of lookup threads: leaves.
+//! 2. `Varpd::instances`, `Varpd::plugins`, `Gate`, token tables, the count of lookup threads:
+//!    leaves.
 //!
-//! No leaf is held over an ioctl or a call into a plugin. Loading plugins has one lock of its own for the
-//! whole process, outside of all others.
+//! No leaf is held over an ioctl or a call into a plugin. Loading plugins has one lock of its own
+//! for the whole process, outside of all others.
 //!
 //! # Invariants
 //!
 //! * A plugin is called only through a [pass](gate::Pass) of its instance's gate. `vpo_lookup` and
-//!   `vpo_default` run between the end of `vpo_start` and the beginning of `vpo_stop`; `vpo_destroy` runs when no
-//!   other call does, once. Plugins may call back from anywhere: nothing they can reach waits for a gate.
+//!   `vpo_default` run between the end of `vpo_start` and the beginning of `vpo_stop`;
+//!   `vpo_destroy` runs when no other call does, once. Plugins may call back from anywhere: nothing
+//!   they can reach waits for a gate.
 //! * Each query is answered once: by the plugin, or by a drop.
 //! * An instance's id and link stay taken until it is gone from the kernel and its plugin.
 //! * Whatever a client, a plugin or the kernel says, varpd does not panic. It gives up only if
@@ -54,9 +58,9 @@
 //!
 //! # Not yet
 //!
-//! Persistence: its place is in [`instance::Instance::activate`], between start and association, and in
-//! `destroy`. Proxying of ARP, NDP and DHCP: the functions exist, since plugins bind to them, and answer the
-//! query they are given with a drop.
+//! Persistence: its place is in [`instance::Instance::activate`], between start and association,
+//! and in `destroy`. Proxying of ARP, NDP and DHCP: the functions exist, since plugins bind to
+//! them, and answer the query they are given with a drop.
 
 pub mod cabi;
 pub mod device;
@@ -106,8 +110,8 @@ pub enum Error {
     },
 }
 
-/// The state of one varpd. Dropped, it waits for nothing and destroys no instance: links keep working and
-/// the next varpd takes them over.
+/// The state of one varpd. Dropped, it waits for nothing and destroys no instance: links keep
+/// working and the next varpd takes them over.
 #[derive(Debug)]
 pub struct Varpd {
     device: Overlay,
@@ -140,7 +144,8 @@ fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Varpd {
     /// Opens /dev/overlay of the host at `root`, exclusively.
     ///
-    /// From then on the kernel hands lookups of an earlier varpd that were not answered to this one.
+    /// From then on the kernel hands lookups of an earlier varpd that were not answered to this
+    /// one.
     pub fn new(root: &Root, log: Logger) -> Result<Arc<Varpd>, Error> {
         cabi::log_to(&log);
         Ok(Arc::new(Varpd {
@@ -153,7 +158,8 @@ impl Varpd {
         }))
     }
 
-    /// Loads every plugin in `dir`, or in `dir/64` if that exists. What is wrong with a single one is logged.
+    /// Loads every plugin in `dir`, or in `dir/64` if that exists. What is wrong with a single one
+    /// is logged.
     pub fn load_plugins(&self, dir: &Path) -> Result<(), Error> {
         plugin::load_dir(self, dir)
     }
@@ -185,8 +191,8 @@ impl Varpd {
     /// Makes an instance of a plugin for an overlay link.
     ///
     /// # Errors
-    /// `ENOENT`: no such plugin, or the link is no overlay; `EEXIST`: the link has an instance; `ENOSPC`: no
-    /// id is free; else the plugin's.
+    /// `ENOENT`: no such plugin, or the link is no overlay; `EEXIST`: the link has an instance;
+    /// `ENOSPC`: no id is free; else the plugin's.
     pub fn create(self: &Arc<Self>, link: LinkId, plugin: &str) -> Result<VarpdId, Errno> {
         let plugin = self.plugin(plugin).ok_or(Errno::ENOENT)?;
         let info = self.device.info(link)?;
@@ -231,7 +237,8 @@ impl Varpd {
             .map_err(|source| Error::Door { path: path.to_owned(), source })
     }
 
-    /// Asks the kernel for lookups and hands them to plugins, until [`Varpd::quiesce`]. Run by several threads.
+    /// Asks the kernel for lookups and hands them to plugins, until [`Varpd::quiesce`]. Run by
+    /// several threads.
     ///
     /// # Errors
     /// What the kernel answered when it does not work any more: `EIO` if it is gone.
@@ -268,7 +275,8 @@ impl Varpd {
         Ok(())
     }
 
-    /// Ends all [`Varpd::run_lookups`] and waits for that, about a second since LOOKUP blocks for one.
+    /// Ends all [`Varpd::run_lookups`] and waits for that, about a second since LOOKUP blocks for
+    /// one.
     pub fn quiesce(&self) {
         let mut lookups = lock(&self.lookups);
         lookups.quiesce = true;

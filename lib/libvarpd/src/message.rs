@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! Door messages (spec/varpd.md 3): bytes to request, answer to bytes. No I/O, no state, no panic.
 //!
-//! A reply is the request with the fields filled in that the command returns, and the error. So it has the
-//! length of the request, and what the server does not know about it goes back as it came.
+//! A reply is the request with the fields filled in that the command returns, and the error. So it
+//! has the length of the request, and what the server does not know about it goes back as it came.
 use crate::prop::PropInfo;
 use door::Model;
 use overlay_abi::door::*;
@@ -84,8 +84,8 @@ pub enum Answer {
 /// Reads a message of a client of data model `model`.
 ///
 /// # Errors
-/// The outer one is of a message that is not one (too short, no such command) and wants a [`malformed`] reply; the
-/// inner one is of what the command was given.
+/// The outer one is of a message that is not one (too short, no such command) and wants a
+/// [`malformed`] reply; the inner one is of what the command was given.
 pub fn parse(bytes: &[u8], model: Model) -> Result<Result<Request<'_>, Errno>, Errno> {
     let (head, un) = bytes.split_at_checked(UN).ok_or(Errno::EINVAL)?;
     let (head, _) = varpd_client_eresp_t::read_from_prefix(head).map_err(|_| Errno::EINVAL)?;
@@ -268,7 +268,8 @@ fn fill(reply: &mut [u8], model: Model, answer: &Answer) {
     }
 }
 
-/// Writes `value` at an offset, if there is room for it: requests were measured when they were read.
+/// Writes `value` at an offset, if there is room for it: requests were measured when they were
+/// read.
 fn write<T: IntoBytes + Immutable + ?Sized>(bytes: &mut [u8], at: usize, value: &T) {
     let value = value.as_bytes();
     if let Some(place) = bytes.get_mut(at..at.saturating_add(value.len())) {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! Loading plugins and checking what they register (spec/varpd.md 1.6 and 5.1).
 //!
-//! A shared object registers itself from its init section, inside of dlopen, on the thread that loads it:
-//! there the load in progress is found. It can fail in many ways, none of which stops varpd; each is logged
-//! with the file's name. Objects are never unloaded, registered or not, since their code may run anywhere.
+//! A shared object registers itself from its init section, inside of dlopen, on the thread that
+//! loads it: there the load in progress is found. It can fail in many ways, none of which stops
+//! varpd; each is logged with the file's name. Objects are never unloaded, registered or not, since
+//! their code may run anywhere.
 use crate::{Error, Varpd, lock};
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use overlay_abi::errno::Errno;
@@ -158,8 +159,8 @@ pub(crate) fn load(varpd: &Varpd, file: &Path) {
     let log = varpd.log.new(slog::o!("plugin" => file.display().to_string()));
     let _one_at_a_time = lock(&LOADING);
     LOAD.set(Some(Load { varpd, outcome: Vec::new() }));
-    // SAFETY: runs the object's init functions. That is what loading a plugin is; whoever may write to the
-    // plugin directory is trusted.
+    // SAFETY: runs the object's init functions. That is what loading a plugin is; whoever may write
+    // to the plugin directory is trusted.
     let library = unsafe { Library::open(Some(file), RTLD_LOCAL | RTLD_NOW) };
     let outcome = LOAD.take().map(|load| load.outcome).unwrap_or_default();
     match library {

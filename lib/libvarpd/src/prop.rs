@@ -105,7 +105,8 @@ impl Instance {
     /// The value of a property, at most 256 bytes; empty if it is not set.
     ///
     /// # Errors
-    /// `EINVAL` for a number that is none; `EOVERFLOW`: the plugin says it is longer; else the plugin's.
+    /// `EINVAL` for a number that is none; `EOVERFLOW`: the plugin says it is longer; else the
+    /// plugin's.
     pub fn get_prop(&self, id: u32) -> Result<Vec<u8>, Errno> {
         if id == 0 {
             let mut name = self.plugin().name().as_bytes().to_vec();
@@ -129,7 +130,8 @@ impl Instance {
     /// Sets a property.
     ///
     /// # Errors
-    /// `EPERM`: `search`; `EINVAL`: a number that is none, or more than 256 bytes; else the plugin's.
+    /// `EPERM`: `search`; `EINVAL`: a number that is none, or more than 256 bytes; else the
+    /// plugin's.
     pub fn set_prop(&self, id: u32, value: &[u8]) -> Result<(), Errno> {
         if id == 0 {
             return Err(Errno::EPERM);

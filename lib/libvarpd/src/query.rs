@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! One lookup, from the kernel's question to the one answer it gets (spec/varpd.md 2.4).
 //!
-//! The plugin is given a token, and pointers to the request and the answer, which live until it replies. It may
-//! reply before `vpo_lookup` returns, later, or from another thread.
+//! The plugin is given a token, and pointers to the request and the answer, which live until it
+//! replies. It may reply before `vpo_lookup` returns, later, or from another thread.
 use crate::Varpd;
 use crate::gate::Phase;
 use crate::instance::Instance;
@@ -43,7 +43,8 @@ pub(crate) fn handle(varpd: &Arc<Varpd>, request: overlay_targ_lookup_t) {
     let instance = varpd.instance(VarpdId(request.otl_varpdid));
     let Some(instance) = instance else { return discard(varpd, &request, "no such instance") };
     if u64::from(instance.link().0) != request.otl_dlid {
-        // A link that an earlier varpd associated, whose instance had a number that is another one's by now.
+        // A link that an earlier varpd associated, whose instance had a number that is another
+        // one's by now.
         return discard(varpd, &request, "the instance is of another link");
     }
     let Kind::Dynamic(lookup) = instance.plugin().kind else {
@@ -59,7 +60,8 @@ pub(crate) fn handle(varpd: &Arc<Varpd>, request: overlay_targ_lookup_t) {
     let (request, point) =
         unsafe { (&raw const (*body.as_ptr()).request, &raw mut (*body.as_ptr()).point) };
     let token = QUERIES.insert(Query(body));
-    // SAFETY: vpo_lookup of a started object. The body lives until the reply, which the plugin makes itself.
+    // SAFETY: vpo_lookup of a started object. The body lives until the reply, which the plugin
+    // makes itself.
     unsafe { lookup(private, token.as_ptr(), request, point) };
 }
 
@@ -72,7 +74,8 @@ fn discard(varpd: &Varpd, request: &overlay_targ_lookup_t, why: &str) {
 /// The plugin's answer. `false` if there is no such query: it was answered already, or never was.
 pub(crate) fn reply(handle: *mut varpd_query_handle_t, action: i32) -> bool {
     let Some(query) = QUERIES.remove(Token::from_ptr(handle)) else { return false };
-    // SAFETY: the plugin has replied and may not use its pointers any more; the query is ours alone.
+    // SAFETY: the plugin has replied and may not use its pointers any more; the query is ours
+    // alone.
     let body = unsafe { query.0.as_ref() };
     // Without a varpd the device is closed, and the kernel has taken the request back.
     let Some(varpd) = body.instance.varpd() else { return true };
@@ -88,7 +91,8 @@ pub(crate) fn reply(handle: *mut varpd_query_handle_t, action: i32) -> bool {
         }
     };
     let result = match result {
-        // Either the request is not known any more, or the kernel did not like the answer and still waits.
+        // Either the request is not known any more, or the kernel did not like the answer and still
+        // waits.
         Err(Errno::EINVAL) if action == VARPD_LOOKUP_OK => varpd.device.drop_request(id),
         result => result,
     };
@@ -96,7 +100,8 @@ pub(crate) fn reply(handle: *mut varpd_query_handle_t, action: i32) -> bool {
     true
 }
 
-/// Whether the kernel took the answer. It may have forgotten the request, with its link for example.
+/// Whether the kernel took the answer. It may have forgotten the request, with its link for
+/// example.
 fn settle(varpd: &Varpd, request: u64, result: Result<(), Errno>) {
     match result {
         Ok(()) | Err(Errno::EINVAL) => {}

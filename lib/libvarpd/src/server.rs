@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! What each door command does, and who may.
 //!
-//! Whoever changes something needs the privilege to configure the network (`PRIV_SYS_NET_CONFIG`); off illumos
-//! that is root and the user varpd runs as. The original asked for it only where the cache is changed and left
-//! CREATE, ACTIVATE, DESTROY and SETPROP to the permissions of the door's file (spec/varpd.md 9.10).
+//! Whoever changes something needs the privilege to configure the network (`PRIV_SYS_NET_CONFIG`);
+//! off illumos that is root and the user varpd runs as. The original asked for it only where the
+//! cache is changed and left CREATE, ACTIVATE, DESTROY and SETPROP to the permissions of the door's
+//! file (spec/varpd.md 9.10).
 use crate::message::{self, Answer, Request, Which};
 use crate::{Instance, Varpd};
 use door::PeerCred;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! Handles for plugins that are numbers, not pointers.
 //!
-//! A plugin that answers a query twice or calls back for an instance that is gone would, with a pointer, write
-//! into freed memory. A token that is not in its table is simply unknown; none is given out twice.
+//! A plugin that answers a query twice or calls back for an instance that is gone would, with a
+//! pointer, write into freed memory. A token that is not in its table is simply unknown; none is
+//! given out twice.
 use crate::lock;
 use std::collections::BTreeMap;
 use std::sync::Mutex;

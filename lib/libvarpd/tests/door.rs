@@ -320,7 +320,11 @@ fn defect_35_the_door_comes_and_goes_with_its_server() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 2000,
+        failure_persistence: None,
+        ..Default::default()
+    })]
 
     /// Whatever the bytes, parsing ends in a request or an error, and an answer fits.
     #[test]

@@ -204,7 +204,8 @@ fn each_query_is_answered_once_whatever_the_plugin_does() {
 
 #[test]
 fn an_answer_the_kernel_refuses_drops_the_frame() {
-    // Without the port bit a plugin may leave the port 0; this kernel wants one, and must not wait for ever.
+    // Without the port bit a plugin may leave the port 0; this kernel wants one, and must not wait
+    // for ever.
     let host = Host::with_direct();
     compile(&host.dir.path().join("zero.so"), &["NAME=\"zero\"", "ZERO"]);
     host.varpd.load_plugin(&host.dir.path().join("zero.so"));

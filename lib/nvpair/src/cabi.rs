@@ -2,8 +2,8 @@
 //! The C functions, with the names and signatures of libnvpair.
 //!
 //! Every function that takes a list wants NULL or a pointer from [`nvlist_alloc`] or
-//! [`nvlist_lookup_nvlist`], or to a [`List`], that nobody else uses meanwhile. Results: 0, `EINVAL` for a
-//! NULL argument, `ENOENT` if there is no pair of that name and type.
+//! [`nvlist_lookup_nvlist`], or to a [`List`], that nobody else uses meanwhile. Results: 0,
+//! `EINVAL` for a NULL argument, `ENOENT` if there is no pair of that name and type.
 use crate::{List, Value};
 use overlay_abi::errno::Errno;
 use overlay_abi::provider::nvlist_t;

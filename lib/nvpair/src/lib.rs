@@ -6,13 +6,15 @@
 //!          <- List::get() --       --> nvlist_lookup_string(nvl, name, &s) ->
 //! ```
 //!
-//! On illumos this is libnvpair. Elsewhere varpd carries this stand-in and exports its C functions, so that
-//! a plugin that saves its state with them loads. What is here is what lookup plugins use: lists with
-//! unique names and the six types their state is made of. The encoded forms come with varpd's persistence.
+//! On illumos this is libnvpair. Elsewhere varpd carries this stand-in and exports its C functions,
+//! so that a plugin that saves its state with them loads. What is here is what lookup plugins use:
+//! lists with unique names and the six types their state is made of. The encoded forms come with
+//! varpd's persistence.
 //!
 //! # Invariants
 //!
-//! * Names are unique: adding one that exists replaces it, whatever its type was (`NV_UNIQUE_NAME`).
+//! * Names are unique: adding one that exists replaces it, whatever its type was
+//!   (`NV_UNIQUE_NAME`).
 //! * Order of adding is kept.
 //! * A string or list found by a C lookup stays where it is until the pair or its list is removed.
 //! * Results of the C functions are error numbers of the host, as everything a plugin sees.

@@ -3,13 +3,13 @@
 //!
 //! ```text
 //!   0        4        8                                              616
-//!   | command | errno  | one of the *_arg_t structures, rest unused   |    request and reply
-//!   | 0       | errno  |                                                    reply to a malformed one
+//!   | command | errno  | one of the *_arg_t structures, rest unused   |  request and reply
+//!   | 0       | errno  |                                                  reply to a malformed one
 //! ```
 //!
-//! A reply has the length of its request. Both data models use 616 bytes; CREATE, GETPROP and SETPROP
-//! have other offsets inside in ILP32 ([`ilp32`]), so the server must know the model of its client.
-//! CACHE_WALK alone is longer: [`varpd_client_target_walk_arg_t`] is followed by entries.
+//! A reply has the length of its request. Both data models use 616 bytes; CREATE, GETPROP and
+//! SETPROP have other offsets inside in ILP32 ([`ilp32`]), so the server must know the model of its
+//! client. CACHE_WALK alone is longer: [`varpd_client_target_walk_arg_t`] is followed by entries.
 use crate::target::overlay_targ_cache_entry_t;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! C ABI between the overlay driver and its encapsulation plugins, `sys/overlay_plugin.h` (spec 9.8).
+//! C ABI between the overlay driver and its encapsulation plugins, `sys/overlay_plugin.h` (spec
+//! 9.8).
 //!
 //! Message blocks, sockets and handles are opaque here; the drivers cast them.
 use core::ffi::{c_char, c_int, c_uint, c_void};

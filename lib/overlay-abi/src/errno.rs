@@ -117,7 +117,8 @@ errnos! {
     ELIBEXEC 87 83 "Can not exec a shared library directly"
     EILSEQ 88 84 "Illegal byte sequence"
     ENOSYS 89 38 "Operation not applicable"
-    ELOOP 90 40 "Number of symbolic links encountered during path name traversal exceeds MAXSYMLINKS"
+    ELOOP 90 40
+        "Number of symbolic links encountered during path name traversal exceeds MAXSYMLINKS"
     ERESTART 91 85 "Error 91"
     ESTRPIPE 92 86 "Error 92"
     ENOTEMPTY 93 39 "Directory not empty"
@@ -169,7 +170,8 @@ impl Errno {
         self.row().map_or("E?", |r| r.2)
     }
 
-    /// The illumos number for an error number of this host; one that illumos does not have is `EIO`.
+    /// The illumos number for an error number of this host; one that illumos does not have is
+    /// `EIO`.
     pub fn from_host(host: i32) -> Errno {
         if cfg!(target_os = "linux") {
             Errno(ROWS.iter().find(|r| r.1 == host).map_or(Errno::EIO.0, |r| r.0))

@@ -9,7 +9,8 @@ use core::str::FromStr;
 #[repr(transparent)]
 pub struct LinkId(pub u32);
 
-/// Virtual network identifier, the VNI of RFC 7348 (24 bits there, up to 64 in other encapsulations).
+/// Virtual network identifier, the VNI of RFC 7348 (24 bits there, up to 64 in other
+/// encapsulations).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(transparent)]
 pub struct VnetId(pub u64);
@@ -37,8 +38,8 @@ number! { LinkId(u32) VnetId(u64) VarpdId(u64) }
 
 /// An Ethernet address.
 ///
-/// Shown as illumos does: lower case, no leading zeros (`2:8:20:aa:0:1`). Read leniently: one or two
-/// hexadecimal digits a group, either case, like `ether_aton(3SOCKET)`.
+/// Shown as illumos does: lower case, no leading zeros (`2:8:20:aa:0:1`). Read leniently: one or
+/// two hexadecimal digits a group, either case, like `ether_aton(3SOCKET)`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(transparent)]
 pub struct MacAddr(pub [u8; 6]);

@@ -15,19 +15,19 @@
 //!
 //! # Vocabulary
 //!
-//! * *LP64* and *ILP32*: the 64- and the 32-bit data model of the program that made a structure. The
-//!   structures here are the LP64 forms. Where the ILP32 form differs in more than alignment it lies in
-//!   a sub-module `ilp32` under the same name.
-//! * *Padding* of C is spelled out as fields whose name contains `pad`; they are zero when written and
-//!   not looked at when read. With them every structure is plain bytes (`zerocopy`), and making one from
-//!   `new_zeroed()` cannot leak old memory to the other side.
-//! * *v1* is this ABI, that of illumos-gate and SmartOS. A later form with the same ioctl numbers and
-//!   other layouts is spoken only after [`target::OVERLAY_TARG_ABI`] was answered with 2.
+//! * *LP64* and *ILP32*: the 64- and the 32-bit data model of the program that made a structure.
+//!   The structures here are the LP64 forms. Where the ILP32 form differs in more than alignment it
+//!   lies in a sub-module `ilp32` under the same name.
+//! * *Padding* of C is spelled out as fields whose name contains `pad`; they are zero when written
+//!   and not looked at when read. With them every structure is plain bytes (`zerocopy`), and making
+//!   one from `new_zeroed()` cannot leak old memory to the other side.
+//! * *v1* is this ABI, that of illumos-gate and SmartOS. A later form with the same ioctl numbers
+//!   and other layouts is spoken only after [`target::OVERLAY_TARG_ABI`] was answered with 2.
 //!
 //! # Invariants
 //!
-//! * Integers are in host byte order, ports too; addresses are in network order. Only [`vxlan`] is wire
-//!   format.
+//! * Integers are in host byte order, ports too; addresses are in network order. Only [`vxlan`] is
+//!   wire format.
 //! * Nothing here allocates, and no function can panic: kernel modules are built from it.
 #![no_std]
 #![allow(non_camel_case_types)]

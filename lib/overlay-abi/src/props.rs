@@ -89,8 +89,9 @@ pub fn put(buf: &mut [u8], value: &[u8]) -> Result<u32, Errno> {
 ///                            | 8 STR: next free byte u32 | 12 texts, each with its NUL
 /// ```
 ///
-/// Empty it counts 16 bytes, so the first range, which lies inside of these, is counted twice; readers go
-/// by the count, not by the size. What does not fit or is of another type than the first is left out.
+/// Empty it counts 16 bytes, so the first range, which lies inside of these, is counted twice;
+/// readers go by the count, not by the size. What does not fit or is of another type than the first
+/// is left out.
 #[derive(Clone, Debug)]
 pub struct Possible {
     bytes: [u8; OVERLAY_PROP_SIZEMAX],

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! C ABI between varpd and its lookup plugins, version 1 (spec/varpd.md 5).
 //!
-//! A plugin is a shared object whose init section registers a [`varpd_plugin_register_t`]. Results are
-//! error numbers *of the host*, 0 for success, since a plugin in C uses the host's `errno.h`.
+//! A plugin is a shared object whose init section registers a [`varpd_plugin_register_t`]. Results
+//! are error numbers *of the host*, 0 for success, since a plugin in C uses the host's `errno.h`.
 //! The routed form of the interface will be version 2.
 use crate::target::{overlay_targ_lookup_t, overlay_target_point_t};
 use core::ffi::{c_char, c_int, c_uint, c_void};
@@ -58,7 +58,8 @@ pub type varpd_plugin_destroy_f = unsafe extern "C" fn(*mut c_void);
 /// `vpo_default(private, point out)`: `VARPD_LOOKUP_*`.
 pub type varpd_plugin_default_f =
     unsafe extern "C" fn(*mut c_void, *mut overlay_target_point_t) -> c_int;
-/// `vpo_lookup(private, query, request, point out)`; ends in exactly one `libvarpd_plugin_query_reply`.
+/// `vpo_lookup(private, query, request, point out)`; ends in exactly one
+/// `libvarpd_plugin_query_reply`.
 pub type varpd_plugin_lookup_f = unsafe extern "C" fn(
     *mut c_void,
     *mut varpd_query_handle_t,
@@ -70,7 +71,8 @@ pub type varpd_plugin_nprops_f = unsafe extern "C" fn(*mut c_void, *mut c_uint) 
 /// `vpo_propinfo(private, id, property)`; `EINVAL` for an unknown id.
 pub type varpd_plugin_propinfo_f =
     unsafe extern "C" fn(*mut c_void, c_uint, *mut varpd_prop_handle_t) -> c_int;
-/// `vpo_getprop(private, name, buffer, size in and out)`; size 0 is "not set", `EOVERFLOW` when short.
+/// `vpo_getprop(private, name, buffer, size in and out)`; size 0 is "not set", `EOVERFLOW` when
+/// short.
 pub type varpd_plugin_getprop_f =
     unsafe extern "C" fn(*mut c_void, *const c_char, *mut c_void, *mut u32) -> c_int;
 /// `vpo_setprop(private, name, value, size)`
@@ -85,10 +87,12 @@ pub type varpd_plugin_restore_f = unsafe extern "C" fn(
     c_uint,
     *mut *mut c_void,
 ) -> c_int;
-/// `vpo_arp(private, handle, qtype, address, 6 bytes out)`; ends in one `libvarpd_plugin_arp_reply`.
+/// `vpo_arp(private, handle, qtype, address, 6 bytes out)`; ends in one
+/// `libvarpd_plugin_arp_reply`.
 pub type varpd_plugin_arp_f =
     unsafe extern "C" fn(*mut c_void, *mut varpd_arp_handle_t, c_int, *const sockaddr, *mut u8);
-/// `vpo_dhcp(private, handle, qtype, request, 6 bytes out)`; ends in one `libvarpd_plugin_dhcp_reply`.
+/// `vpo_dhcp(private, handle, qtype, request, 6 bytes out)`; ends in one
+/// `libvarpd_plugin_dhcp_reply`.
 pub type varpd_plugin_dhcp_f = unsafe extern "C" fn(
     *mut c_void,
     *mut varpd_dhcp_handle_t,

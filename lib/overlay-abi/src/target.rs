@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! Ioctls of `/dev/overlay`, spoken between varpd and the overlay driver (spec/varpd.md 9.3).
 //!
-//! A number with *W* needs a handle open for writing, else `EBADF`. The handle speaks v1, the layouts
-//! of this module.
+//! A number with *W* needs a handle open for writing, else `EBADF`. The handle speaks v1, the
+//! layouts of this module.
 use crate::ids::{MacAddr, UnderlayAddr};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
@@ -27,7 +27,8 @@ pub const OVERLAY_TARG_LOOKUP: u32 = 0x6f76_7410;
 pub const OVERLAY_TARG_RESPOND: u32 = 0x6f76_7411;
 /// W. [`overlay_targ_resp_t`], only the request id is looked at.
 pub const OVERLAY_TARG_DROP: u32 = 0x6f76_7412;
-/// W. [`overlay_targ_pkt_t`]: a frame for the guests. `EINVAL`, `ENOMEM`, `EFAULT`, `ENOENT`, `EBUSY`.
+/// W. [`overlay_targ_pkt_t`]: a frame for the guests. `EINVAL`, `ENOMEM`, `EFAULT`, `ENOENT`,
+/// `EBUSY`.
 pub const OVERLAY_TARG_INJECT: u32 = 0x6f76_7413;
 /// W. [`overlay_targ_pkt_t`]: the frame a request is about, out.
 pub const OVERLAY_TARG_PKT: u32 = 0x6f76_7414;
@@ -45,9 +46,9 @@ pub const OVERLAY_TARG_CACHE_REMOVE: u32 = 0x6f76_7432;
 pub const OVERLAY_TARG_CACHE_FLUSH: u32 = 0x6f76_7433;
 /// [`overlay_targ_cache_iter_t`] followed by room for entries. `E2BIG`, `EINVAL`.
 pub const OVERLAY_TARG_CACHE_ITER: u32 = 0x6f76_7434;
-/// Asks for another version of this ABI on this handle: a `u32`, in the version wanted, out the one that
-/// holds from now on. A driver that answers `ENOTTY` speaks v1, and so far none answers anything else;
-/// the number is kept free here so that nobody takes it.
+/// Asks for another version of this ABI on this handle: a `u32`, in the version wanted, out the one
+/// that holds from now on. A driver that answers `ENOTTY` speaks v1, and so far none answers
+/// anything else; the number is kept free here so that nobody takes it.
 pub const OVERLAY_TARG_ABI: u32 = 0x6f76_7440;
 
 /// Most entries one [`OVERLAY_TARG_CACHE_ITER`] returns.

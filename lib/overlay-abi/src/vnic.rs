@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! Ioctls of the VNIC driver on [`crate::dld::DLD_CONTROL_DEV`].
 //!
-//! Resource properties (bandwidth, CPUs, protection) are carried as opaque zero bytes: our tools do not
-//! set them. Source: `sys/vnic.h`; size of `mac_resource_props_t` from abi/kernel_abi.json. All
+//! Resource properties (bandwidth, CPUs, protection) are carried as opaque zero bytes: our tools do
+//! not set them. Source: `sys/vnic.h`; size of `mac_resource_props_t` from abi/kernel_abi.json. All
 //! structures are packed to 4 bytes in both data models.
 use crate::dld::MAXMACADDRLEN;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};

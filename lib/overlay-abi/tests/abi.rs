@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! Compares every structure, number and ioctl with what a C compiler said about the headers.
 //!
-//! `../shared/abi/abi.json` lists them for three models. Each of the three must be covered: a structure,
-//! constant or enumeration of an overlay or varpd header that is neither here nor excluded below with
-//! a reason fails the test.
+//! `../shared/abi/abi.json` lists them for three models. Each of the three must be covered: a
+//! structure, constant or enumeration of an overlay or varpd header that is neither here nor
+//! excluded below with a reason fails the test.
 use overlay_abi::{dld, door, encap, errno::Errno, props, provider, target, vnic, vxlan};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -41,15 +41,19 @@ macro_rules! layouts {
 
 fn lp64() -> BTreeMap<&'static str, Layout> {
     layouts! {
-        "overlay_ioc_create_t" dld::overlay_ioc_create_t { oic_linkid oic_filler oic_vnetid oic_encap }
+        "overlay_ioc_create_t" dld::overlay_ioc_create_t {
+            oic_linkid oic_filler oic_vnetid oic_encap
+        }
         "overlay_ioc_activate_t" dld::overlay_ioc_activate_t { oia_linkid }
         "overlay_ioc_delete_t" dld::overlay_ioc_delete_t { oid_linkid }
         "overlay_ioc_nprops_t" dld::overlay_ioc_nprops_t { oipn_linkid oipn_nprops }
         "overlay_ioc_propinfo_t" dld::overlay_ioc_propinfo_t {
-            oipi_linkid oipi_id oipi_name oipi_type oipi_prot oipi_default oipi_defsize oipi_posssize
-            oipi_poss
+            oipi_linkid oipi_id oipi_name oipi_type oipi_prot oipi_default oipi_defsize
+            oipi_posssize oipi_poss
         }
-        "overlay_ioc_prop_t" dld::overlay_ioc_prop_t { oip_linkid oip_id oip_name oip_value oip_size }
+        "overlay_ioc_prop_t" dld::overlay_ioc_prop_t {
+            oip_linkid oip_id oip_name oip_value oip_size
+        }
         "overlay_ioc_status_t" dld::overlay_ioc_status_t { ois_linkid ois_status ois_message }
         "overlay_target_point_t" target::overlay_target_point_t { otp_mac otp_ip otp_port }
         "overlay_targ_info_t" target::overlay_targ_info_t {
@@ -61,12 +65,14 @@ fn lp64() -> BTreeMap<&'static str, Layout> {
         "overlay_targ_degrade_t" target::overlay_targ_degrade_t { otd_linkid otd_pad otd_buf }
         "overlay_targ_id_t" target::overlay_targ_id_t { otid_linkid }
         "overlay_targ_lookup_t" target::overlay_targ_lookup_t {
-            otl_dlid otl_reqid otl_varpdid otl_vnetid otl_hdrsize otl_pktsize otl_srcaddr otl_dstaddr
-            otl_dsttype otl_sap otl_vlan
+            otl_dlid otl_reqid otl_varpdid otl_vnetid otl_hdrsize otl_pktsize otl_srcaddr
+            otl_dstaddr otl_dsttype otl_sap otl_vlan
         }
         "overlay_targ_resp_t" target::overlay_targ_resp_t { otr_reqid otr_answer }
         "overlay_targ_pkt_t" target::overlay_targ_pkt_t { otp_linkid otp_reqid otp_size otp_buf }
-        "overlay_targ_pkt32_t" target::overlay_targ_pkt32_t { otp_linkid otp_reqid otp_size otp_buf }
+        "overlay_targ_pkt32_t" target::overlay_targ_pkt32_t {
+            otp_linkid otp_reqid otp_size otp_buf
+        }
         "overlay_targ_list_t" target::overlay_targ_list_t { otl_nents }
         "overlay_targ_cache_entry_t" target::overlay_targ_cache_entry_t {
             otce_mac otce_flags otce_dest
@@ -88,8 +94,8 @@ fn lp64() -> BTreeMap<&'static str, Layout> {
             vcp_mac vcp_flags vcp_ip vcp_port
         }
         "varpd_plugin_ops_t" provider::varpd_plugin_ops_t {
-            vpo_callbacks vpo_create vpo_start vpo_stop vpo_destroy vpo_default vpo_lookup vpo_nprops
-            vpo_propinfo vpo_getprop vpo_setprop vpo_save vpo_restore vpo_arp vpo_dhcp
+            vpo_callbacks vpo_create vpo_start vpo_stop vpo_destroy vpo_default vpo_lookup
+            vpo_nprops vpo_propinfo vpo_getprop vpo_setprop vpo_save vpo_restore vpo_arp vpo_dhcp
         }
         "varpd_plugin_register_t" provider::varpd_plugin_register_t {
             vpr_version vpr_mode vpr_name vpr_ops
@@ -198,8 +204,8 @@ fn compare(model: &str, ours: &BTreeMap<&str, Layout>) {
         if rust.size != number(&c["size"]) {
             wrong.push(format!("{name}: size {} but C has {}", rust.size, c["size"]));
         }
-        // In ILP32 u64 aligns to 4. That changes the alignment of a structure as a whole but never its
-        // bytes, which are checked by the offsets; ours may therefore align to 8.
+        // In ILP32 u64 aligns to 4. That changes the alignment of a structure as a whole but never
+        // its bytes, which are checked by the offsets; ours may therefore align to 8.
         let align = number(&c["align"]);
         if rust.align != align && !(model == "user_i386" && align == 4 && rust.align == 8) {
             wrong.push(format!("{name}: align {} but C has {align}", rust.align));

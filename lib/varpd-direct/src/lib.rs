@@ -5,17 +5,17 @@
 //!   overlay link --- every frame ---> direct/dest_ip : direct/dest_port
 //! ```
 //!
-//! Two hosts joined back to back need no directory; this is their plugin. `direct/dest_ip` is always there;
-//! `direct/dest_port` is a property only where the encapsulation needs a port.
+//! Two hosts joined back to back need no directory; this is their plugin. `direct/dest_ip` is
+//! always there; `direct/dest_port` is a property only where the encapsulation needs a port.
 //!
-//! The library file is `libvarpd_direct.so.1` on illumos, beside a link `libvarpd_direct.so` that varpd
-//! loads; cargo makes the latter. See varpd-plugin for the vocabulary.
+//! The library file is `libvarpd_direct.so.1` on illumos, beside a link `libvarpd_direct.so` that
+//! varpd loads; cargo makes the latter. See varpd-plugin for the vocabulary.
 //!
 //! # Invariants
 //!
 //! * One lock, over both values; nothing is called while it is held.
-//! * A restored object is in the state in which it was saved (the original forgot its destination bits and
-//!   that it had an address).
+//! * A restored object is in the state in which it was saved (the original forgot its destination
+//!   bits and that it had an address).
 
 use overlay_abi::errno::Errno;
 use overlay_abi::props;
@@ -68,7 +68,8 @@ impl Direct {
     }
 }
 
-/// Refuses addresses that cannot be a tunnel's end: v4-compatible ones (`::` and `::1` excepted) and 6to4.
+/// Refuses addresses that cannot be a tunnel's end: v4-compatible ones (`::` and `::1` excepted)
+/// and 6to4.
 fn check_ip(ip: [u8; 16]) -> Result<(), Errno> {
     let addr = Ipv6Addr::from(ip);
     let compatible = ip.starts_with(&[0; 12]) && !addr.is_unspecified() && !addr.is_loopback();

@@ -116,7 +116,8 @@ fn it_saves_what_the_original_saved() {
     );
 }
 
-/// Spec 7.1: the original's restored object did not know its destination bits nor that it had an address.
+/// Spec 7.1: the original's restored object did not know its destination bits nor that it had an
+/// address.
 #[test]
 fn a_restored_object_is_what_was_saved() {
     let d = direct(VXLAN).unwrap();

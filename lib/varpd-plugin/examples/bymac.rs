@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! A dynamic plugin: the last byte of a guest's address is the last byte of its host's.
 //!
-//! With `bymac/prefix` 192.0.2.0 and `bymac/port` 4789, frames for 2:0:0:0:0:7 go to 192.0.2.7:4789.
+//! With `bymac/prefix` 192.0.2.0 and `bymac/port` 4789, frames for 2:0:0:0:0:7 go to
+//! 192.0.2.7:4789.
 
 use std::ffi::CStr;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,35 +1,39 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! What a lookup plugin of varpd is written against: a safe trait, and a macro that emits the C ABI.
+//! What a lookup plugin of varpd is written against: a safe trait, and a macro for the C ABI.
 //!
 //! ```text
-//!   dlopen() --> .init_array --> libvarpd_plugin_register("direct", ops)          plugin!(point: Direct)
-//!   varpd  --> ops.vpo_create(..) --> shim --> Direct::create(..)                 trait Plugin
-//!          --> ops.vpo_default(..) -> shim --> Direct::destination(..)            trait Point
-//!          --> ops.vpo_lookup(..) --> shim --> Files::lookup(.., Query)           trait Dynamic
+//!   dlopen() --> .init_array --> libvarpd_plugin_register("direct", ops)    plugin!(point: Direct)
+//!   varpd  --> ops.vpo_create(..) --> shim --> Direct::create(..)          trait Plugin
+//!          --> ops.vpo_default(..) -> shim --> Direct::destination(..)     trait Point
+//!          --> ops.vpo_lookup(..) --> shim --> Files::lookup(.., Query)    trait Dynamic
 //!          <-- libvarpd_plugin_query_reply(..) <-- Query::found() / drop
 //! ```
 //!
-//! A plugin is a shared object `libvarpd_NAME.so` (crate type `cdylib`) and does not link with libvarpd: the
-//! functions in [`sys`] are those of the process that loads it. The example `nearest` is a whole plugin.
+//! A plugin is a shared object `libvarpd_NAME.so` (crate type `cdylib`) and does not link with
+//! libvarpd: the functions in [`sys`] are those of the process that loads it. The example `nearest`
+//! is a whole plugin.
 //!
 //! # Vocabulary
 //!
-//! * *plugin*: the code; it has a name and a mode. *instance*: one object of it, bound to one overlay link.
-//! * *point mode* (trait [`Point`]): every frame goes to one destination. *dynamic mode* ([`Dynamic`]):
-//!   varpd asks for each guest address.
+//! * *plugin*: the code; it has a name and a mode. *instance*: one object of it, bound to one
+//!   overlay link.
+//! * *point mode* (trait [`Point`]): every frame goes to one destination. *dynamic mode*
+//!   ([`Dynamic`]): varpd asks for each guest address.
 //! * *destination bits*: which parts a destination must have, `OVERLAY_PLUGIN_D_*`.
 //!
 //! # When what is called
 //!
-//! `create` or `restore`, then properties in any order, `start`, then lookups, `stop`, and in the end the
-//! object is dropped. Lookups come only between `start` and `stop`. Calls for one object may overlap, so it
-//! is `Sync` and locks for itself; while a lock of its own is held it may still call back into varpd.
+//! `create` or `restore`, then properties in any order, `start`, then lookups, `stop`, and in the
+//! end the object is dropped. Lookups come only between `start` and `stop`. Calls for one object
+//! may overlap, so it is `Sync` and locks for itself; while a lock of its own is held it may still
+//! call back into varpd.
 //!
 //! # Invariants
 //!
-//! * Each [`Query`] is answered exactly once; one that is dropped is answered with "drop the packet".
-//! * A panic does not cross the C ABI: the call fails with `EIO`, a lookup is answered by a drop (where panics
-//!   unwind; with `panic = "abort"` it takes varpd with it).
+//! * Each [`Query`] is answered exactly once; one that is dropped is answered with "drop the
+//!   packet".
+//! * A panic does not cross the C ABI: the call fails with `EIO`, a lookup is answered by a drop
+//!   (where panics unwind; with `panic = "abort"` it takes varpd with it).
 //! * Errors are illumos numbers here, and host numbers in the C ABI.
 //!
 //! Proxying of ARP, NDP and DHCP is not part of the traits yet: `vpo_arp` and `vpo_dhcp` are NULL.
@@ -55,7 +59,8 @@ pub trait Plugin: Send + Sync + Sized + 'static {
     /// Name, the first part of its properties' names: 1 to 63 bytes without `/`.
     const NAME: &'static CStr;
 
-    /// Makes an object for a link whose destinations need the parts `dest`. `ENOTSUP` if it cannot give them.
+    /// Makes an object for a link whose destinations need the parts `dest`. `ENOTSUP` if it cannot
+    /// give them.
     fn create(provider: Provider, dest: u32) -> Result<Self, Errno>;
 
     /// Begins work. `EAGAIN`, by custom, if a required property is not set.
@@ -76,7 +81,8 @@ pub trait Plugin: Send + Sync + Sized + 'static {
     /// [`put`](overlay_abi::props::put) does that.
     fn getprop(&self, name: &str, buf: &mut [u8]) -> Result<u32, Errno>;
 
-    /// Sets a property. `EINVAL` for an unknown name or a value it cannot have, `EOVERFLOW` for a short one.
+    /// Sets a property. `EINVAL` for an unknown name or a value it cannot have, `EOVERFLOW` for a
+    /// short one.
     fn setprop(&self, name: &str, value: &[u8]) -> Result<(), Errno>;
 
     /// Puts what [`Plugin::restore`] needs in a list.
@@ -94,7 +100,8 @@ pub trait Point: Plugin {
 
 /// A plugin of dynamic mode.
 pub trait Dynamic: Plugin {
-    /// Finds where the frame of `query` goes. The query may be kept and answered later, from any thread.
+    /// Finds where the frame of `query` goes. The query may be kept and answered later, from any
+    /// thread.
     fn lookup(&self, query: Query);
 }
 
@@ -150,7 +157,8 @@ pub struct Query {
     point: *mut overlay_target_point_t,
 }
 
-// SAFETY: a query is libvarpd's and may be answered from any thread; request and point belong to it alone.
+// SAFETY: a query is libvarpd's and may be answered from any thread; request and point belong to it
+// alone.
 unsafe impl Send for Query {}
 
 impl Query {
@@ -230,7 +238,8 @@ impl NvList<'_> {
     /// The list behind a C pointer.
     ///
     /// # Safety
-    /// A list of this process' libnvpair that lives as long as the result and is used by nobody else meanwhile.
+    /// A list of this process' libnvpair that lives as long as the result and is used by nobody
+    /// else meanwhile.
     pub unsafe fn from_raw(list: *mut nvlist_t) -> Self {
         NvList(list, PhantomData)
     }
@@ -293,8 +302,9 @@ fn found<T>(code: i32, value: impl Fn() -> T) -> Result<Option<T>, Errno> {
 
 /// Makes the crate a plugin: `plugin!(point: Type)` or `plugin!(dynamic: Type)`.
 ///
-/// Emits the operations vector and an init function that registers it while the object is being loaded. A
-/// failure to register is the loader's to report; the object then stays loaded and unused.
+/// Emits the operations vector and an init function that registers it while the object is being
+/// loaded. A failure to register is the loader's to report; the object then stays loaded and
+/// unused.
 #[macro_export]
 macro_rules! plugin {
     (point: $t:ty) => {
@@ -311,7 +321,8 @@ macro_rules! plugin {
                 REGISTRATION.register();
             }
 
-            // SAFETY: the section holds addresses of functions to call at load time, and this is one.
+            // SAFETY: the section holds addresses of functions to call at load time, and this is
+            // one.
             #[used]
             #[unsafe(link_section = ".init_array")]
             static INIT: extern "C" fn() = init;

@@ -2,7 +2,8 @@
 //! The C functions of the operations vector over the traits; [`crate::plugin!`] puts them together.
 //!
 //! The private pointer is a `Box` of the plugin's object, from `vpo_create` or `vpo_restore` to
-//! `vpo_destroy`. What libvarpd promises (valid pointers, no call after destroy) is spec/varpd.md 5.2.
+//! `vpo_destroy`. What libvarpd promises (valid pointers, no call after destroy) is spec/varpd.md
+//! 5.2.
 use crate::{Dynamic, NvList, Plugin, Point, Prop, Provider, Query, sys};
 use overlay_abi::errno::Errno;
 use overlay_abi::provider::*;
@@ -133,7 +134,8 @@ unsafe extern "C" fn stop<P: Plugin>(private: *mut c_void) {
 
 unsafe extern "C" fn destroy<P: Plugin>(private: *mut c_void) {
     code(|| {
-        // SAFETY: made by Box::into_raw in `made`; libvarpd destroys it once, after all other calls.
+        // SAFETY: made by Box::into_raw in `made`; libvarpd destroys it once, after all other
+        // calls.
         drop(unsafe { Box::from_raw(private.cast::<P>()) });
         Ok(())
     });
@@ -163,7 +165,8 @@ unsafe extern "C" fn lookup<P: Dynamic>(
 ) {
     let query = Query { handle, request, point };
     code(|| {
-        // SAFETY: libvarpd hands back what `create` made. A panic drops the query, which answers it.
+        // SAFETY: libvarpd hands back what `create` made. A panic drops the query, which answers
+        // it.
         unsafe { object::<P>(private) }.lookup(query);
         Ok(())
     });
@@ -193,7 +196,8 @@ unsafe extern "C" fn getprop<P: Plugin>(
     size: *mut u32,
 ) -> c_int {
     code(|| {
-        // SAFETY: libvarpd hands back what `create` made, a C string, and `*size` bytes of initialized memory.
+        // SAFETY: libvarpd hands back what `create` made, a C string, and `*size` bytes of
+        // initialized memory.
         unsafe {
             let buf = std::slice::from_raw_parts_mut(buf.cast::<u8>(), *size as usize);
             *size = object::<P>(private).getprop(text(name)?, buf)?;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! varpd with the real kernel modules: a lookup plugin in C between two hosts, and the death of either daemon.
+//! varpd with the real kernel modules: a lookup plugin in C between two hosts, and the death of
+//! either daemon.
 //!
 //! Ordinary processes on loopback addresses; no privilege is needed.
 
@@ -29,7 +30,8 @@ struct Host {
 }
 
 impl Host {
-    /// A host at the underlay address that ends with `last`; broadcasts go to the one that ends with `peer`.
+    /// A host at the underlay address that ends with `last`; broadcasts go to the one that ends
+    /// with `peer`.
     fn start(last: u8, peer: u8) -> Result<Host> {
         let dir = tempfile::tempdir()?;
         let plugins = dir.path().join("plugins");
@@ -212,8 +214,8 @@ fn a_killed_varpd_leaves_traffic_and_questions_to_the_next() -> Result<()> {
     h1.varpd.kill()?;
     h1.varpd.wait()?;
     h1.reaches(&h2).context("what is known needs no varpd")?;
-    // A frame for an address that is not in the cache waits for the next varpd, which has no instance to
-    // ask (those come back with persistence) and drops it.
+    // A frame for an address that is not in the cache waits for the next varpd, which has no
+    // instance to ask (those come back with persistence) and drops it.
     h1.misses([10, 0, 0, 99])?;
     h1.varpd = spawn_varpd(h1.dir.path())?;
     h1.reaches(&h2)?;

@@ -332,7 +332,8 @@ impl Host {
         Host { client, door, varpd, kernel, server: Some(server), log, root, dir }
     }
 
-    /// A host with the plugins that `plugin.c` makes of these definitions, each in a file of its own.
+    /// A host with the plugins that `plugin.c` makes of these definitions, each in a file of its
+    /// own.
     pub fn with_c_plugins(plugins: &[&[&str]]) -> Host {
         let host = Host::new();
         let dir = host.dir.path();

@@ -11,13 +11,14 @@
  *	ANSWER		what lookups are answered with
  *	ANSWERS		how often, default 1
  *	PREFIX		first three bytes of all destinations
- *	PEER		last byte of the destination of all broadcasts and multicasts
+ *	PEER		last byte of the destination of all multicasts
  *	ZERO		answers with an empty destination
  *	SLOW		lookups take so many microseconds
  *	BOTH		has functions of both modes
  *	NULLED		the function at this offset of the vector is missing
  *	NO_OPS, NO_NAME	registers without
- *	LATER		lookups are answered by another thread after so many microseconds
+ *	LATER		lookups are answered by another thread after so
+ *			many microseconds
  *	PROXY		lookups are handed to the ARP proxy
  *	PANIC		gives up in vpo_start
  *	START		result of vpo_start
@@ -73,7 +74,8 @@ typedef struct {
 #define	COUNT(what)	__atomic_add_fetch(&calls.what, 1, __ATOMIC_SEQ_CST)
 
 static int
-test_create(varpd_provider_handle_t *handle, void **out, overlay_plugin_dest_t dest)
+test_create(varpd_provider_handle_t *handle, void **out,
+    overlay_plugin_dest_t dest)
 {
 	test_t *t = calloc(1, sizeof (*t));
 
@@ -161,8 +163,8 @@ later(void *arg)
 #endif
 
 static void
-test_lookup(void *arg, varpd_query_handle_t *query, const overlay_targ_lookup_t *request,
-    overlay_target_point_t *p)
+test_lookup(void *arg, varpd_query_handle_t *query,
+    const overlay_targ_lookup_t *request, overlay_target_point_t *p)
 {
 	test_t *t = arg;
 
@@ -173,14 +175,15 @@ test_lookup(void *arg, varpd_query_handle_t *query, const overlay_targ_lookup_t 
 #ifdef SLOW
 	usleep(SLOW);
 #endif
-	/* A broadcast changes the state of the link, for a test of the callbacks. */
+	/* A broadcast makes callbacks, which change the link. */
 #ifndef PEER
 	if (request->otl_dstaddr[0] == 0xff) {
 		struct in_addr ip = { htonl(0x0a010009) };
 
 		libvarpd_fma_degrade(t->handle, "told by a broadcast");
 		libvarpd_inject_varp(t->handle, request->otl_dstaddr, NULL);
-		libvarpd_inject_arp(t->handle, 5, request->otl_dstaddr, &ip, request->otl_dstaddr);
+		libvarpd_inject_arp(t->handle, 5, request->otl_dstaddr, &ip,
+		    request->otl_dstaddr);
 	}
 #endif
 	point(p);
@@ -252,11 +255,13 @@ test_getprop(void *arg, const char *name, void *buf, uint32_t *size)
 }
 
 static int
-test_setprop(void *arg, const char *name, const void *value, const uint32_t size)
+test_setprop(void *arg, const char *name, const void *value,
+    const uint32_t size)
 {
 	test_t *t = arg;
 
-	if (strcmp(name, NAME "/text") != 0 || size == 0 || ((const char *)value)[size - 1] != '\0')
+	if (strcmp(name, NAME "/text") != 0 || size == 0 ||
+	    ((const char *)value)[size - 1] != '\0')
 		return (EINVAL);
 	if (size > sizeof (t->text))
 		return (EOVERFLOW);
@@ -271,7 +276,8 @@ test_save(void *arg, nvlist_t *list)
 }
 
 static int
-test_restore(nvlist_t *list, varpd_provider_handle_t *handle, overlay_plugin_dest_t dest, void **out)
+test_restore(nvlist_t *list, varpd_provider_handle_t *handle,
+    overlay_plugin_dest_t dest, void **out)
 {
 	return (test_create(handle, out, dest));
 }
@@ -329,7 +335,7 @@ test_init(void)
 	calls.registered = libvarpd_plugin_register(reg);
 #endif
 	libvarpd_plugin_free(reg);
-	/* The default and the lookup functions are not used in the other mode. */
+	/* Each of these is used in one mode only. */
 	(void) test_default;
 	(void) test_lookup;
 }
