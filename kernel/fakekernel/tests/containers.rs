@@ -87,7 +87,7 @@ fn tree_op() -> impl Strategy<Value = TreeOp> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn list_is_a_deque(ops in prop::collection::vec(list_op(), 0..200)) {
@@ -358,6 +358,129 @@ fn refhash_keeps_the_dead_until_released() {
         refhash_destroy(h);
     }
     k.shutdown().expect("nothing else");
+}
+
+#[derive(Debug, Clone)]
+enum HashOp {
+    Insert(i64),
+    Lookup(i64),
+    Remove(usize),
+    Hold(usize),
+    Rele(usize),
+    Walk,
+}
+
+fn hash_op() -> impl Strategy<Value = HashOp> {
+    use HashOp::*;
+    let key = || 0..12i64;
+    prop_oneof![
+        key().prop_map(Insert),
+        key().prop_map(Lookup),
+        any::<usize>().prop_map(Remove),
+        any::<usize>().prop_map(Hold),
+        any::<usize>().prop_map(Rele),
+        Just(Walk),
+    ]
+}
+
+/// What the hash must know of an object.
+struct Known {
+    obj: *mut c_void,
+    key: i64,
+    holds: u32,
+    dead: bool,
+}
+
+/// Ends the objects that nothing keeps; their keys.
+fn sweep(model: &mut Vec<Known>) -> Vec<i64> {
+    let gone = model.iter().filter(|k| k.dead && k.holds == 0).map(|k| k.key).collect();
+    model.retain(|k| !k.dead || k.holds > 0);
+    gone
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn refhash_is_a_map_with_counts(
+        buckets in 1..5u32,
+        ops in prop::collection::vec(hash_op(), 0..200),
+    ) {
+        let k = boot(Config::default());
+        ENDED.lock().expect("no panic").clear();
+        let mut model: Vec<Known> = Vec::new();
+        // SAFETY: items of ours, in one table.
+        unsafe {
+            let h = refhash_create(
+                buckets,
+                hash,
+                same,
+                Some(ended),
+                size_of::<Item>(),
+                offset_of!(Item, hash),
+                offset_of!(Item, key),
+                KM_SLEEP,
+            );
+            for op in ops {
+                let pick = |i: usize, model: &[Known]| (!model.is_empty()).then(|| i % model.len());
+                match op {
+                    HashOp::Insert(key) => {
+                        // A dead one of the same key may still be there; a live one is not doubled.
+                        if !model.iter().any(|k| k.key == key && !k.dead) {
+                            let obj = Box::into_raw(item(key)).cast();
+                            refhash_insert(h, obj);
+                            model.push(Known { obj, key, holds: 0, dead: false });
+                        }
+                    }
+                    HashOp::Lookup(key) => {
+                        let want = model.iter().find(|k| k.key == key && !k.dead);
+                        let got = refhash_lookup(h, (&raw const key).cast());
+                        prop_assert_eq!(got, want.map_or(null_mut(), |k| k.obj));
+                    }
+                    HashOp::Remove(i) => {
+                        if let Some(i) = pick(i, &model).filter(|i| !model[*i].dead) {
+                            refhash_remove(h, model[i].obj);
+                            model[i].dead = true;
+                        }
+                    }
+                    HashOp::Hold(i) => {
+                        if let Some(i) = pick(i, &model) {
+                            refhash_hold(h, model[i].obj);
+                            model[i].holds += 1;
+                        }
+                    }
+                    HashOp::Rele(i) => {
+                        if let Some(i) = pick(i, &model).filter(|i| model[*i].holds > 0) {
+                            refhash_rele(h, model[i].obj);
+                            model[i].holds -= 1;
+                        }
+                    }
+                    HashOp::Walk => {
+                        let mut seen = Vec::new();
+                        let mut obj = refhash_first(h);
+                        while !obj.is_null() {
+                            seen.push(obj);
+                            obj = refhash_next(h, obj);
+                        }
+                        let all = model.iter().enumerate();
+                        let want = all.filter(|(i, k)| *i == 0 || !k.dead).map(|(_, k)| k.obj);
+                        prop_assert_eq!(seen, want.collect::<Vec<_>>());
+                    }
+                }
+                let gone = sweep(&mut model);
+                prop_assert_eq!(std::mem::take(&mut *ENDED.lock().expect("no panic")), gone);
+            }
+            for k in &model {
+                if !k.dead {
+                    refhash_remove(h, k.obj);
+                }
+                (0..k.holds).for_each(|_| refhash_rele(h, k.obj));
+            }
+            prop_assert_eq!(ENDED.lock().expect("no panic").len(), model.len());
+            refhash_destroy(h);
+        }
+        k.shutdown().expect("no violations");
+    }
 }
 
 #[test]
