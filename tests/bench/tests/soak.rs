@@ -363,6 +363,10 @@ fn walk(w: &World, varpd: &Varpd, link: u32) {
         }
         assert!(usize::from(it.head.otci_count) <= ROOM);
         for e in &it.entries[..usize::from(it.head.otci_count)] {
+            if e.otce_mac == [0; 6] {
+                // The link became one with a single destination while we walked.
+                return;
+            }
             assert!(last.is_none_or(|l| l < e.otce_mac), "entries out of order");
             last = Some(e.otce_mac);
         }
