@@ -21,9 +21,9 @@ enum Task {
     },
     /// Check the manual pages with mandoc.
     Man,
-    /// Count instructions per packet with callgrind and write the figures as a table.
+    /// Count instructions per packet with callgrind, and measure a lab's throughput beside plain UDP.
     Bench {
-        /// Only the cases whose name contains this.
+        /// Only the callgrind cases whose name contains this, such as "tx 64".
         filter: Option<String>,
     },
 }
@@ -102,9 +102,14 @@ fn bench(root: &Path, filter: Option<&str>) -> Result<()> {
     if !has("valgrind") {
         bail!("valgrind is not installed (Debian: apt-get install valgrind)");
     }
-    run(cargo().args(["build", "--release", "--package", "bench"]))?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    run(cargo().args(["build", "--release", "--package", "bench", "--package", "system-tests"]))?;
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let mut cmd = Command::new(target.join("release/bench"));
     cmd.args(filter);
-    run(&mut cmd)
+    run(&mut cmd)?;
+    if filter.is_none() {
+        run(&mut Command::new(target.join("release/throughput")))?;
+    }
+    Ok(())
 }

@@ -91,25 +91,33 @@ impl Netns {
         c
     }
 
-    /// Runs `f` on a thread inside the namespace: sockets it makes are of that namespace.
-    ///
-    /// # Errors
-    /// The namespace cannot be entered, or `f` fails.
+    /// [`in_netns`] of this one.
     pub fn run<T: Send + 'static>(
         &self,
         f: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> std::thread::JoinHandle<Result<T>> {
-        let path = format!("/run/netns/{}", self.name);
-        std::thread::spawn(move || {
-            let ns = std::fs::File::open(&path).with_context(|| format!("open {path}"))?;
-            rustix::thread::move_into_link_name_space(
-                std::os::fd::AsFd::as_fd(&ns),
-                Some(rustix::thread::LinkNameSpaceType::Network),
-            )
-            .context("setns")?;
-            f()
-        })
+        in_netns(&self.name, f)
     }
+}
+
+/// Runs `f` on a thread inside a namespace: sockets it makes are of that namespace.
+///
+/// # Errors
+/// The namespace cannot be entered, or `f` fails.
+pub fn in_netns<T: Send + 'static>(
+    name: &str,
+    f: impl FnOnce() -> Result<T> + Send + 'static,
+) -> std::thread::JoinHandle<Result<T>> {
+    let path = format!("/run/netns/{name}");
+    std::thread::spawn(move || {
+        let ns = std::fs::File::open(&path).with_context(|| format!("open {path}"))?;
+        rustix::thread::move_into_link_name_space(
+            std::os::fd::AsFd::as_fd(&ns),
+            Some(rustix::thread::LinkNameSpaceType::Network),
+        )
+        .context("setns")?;
+        f()
+    })
 }
 
 impl Drop for Netns {
