@@ -28,10 +28,10 @@ pub fn start(settings: Settings, client: Client) -> Result<Guest, String> {
         inlet.deliver(frames);
     }));
     let inlet = guest.inlet();
-    client.set_notes(Arc::new(move |note| {
-        if note == Note::Tx {
-            inlet.writable();
-        }
+    client.set_notes(Arc::new(move |note| match note {
+        Note::Tx => inlet.writable(),
+        Note::Mtu(mtu) => inlet.set_mtu(mtu as usize),
+        Note::Link(_) => {}
     }));
     // Neighbour discovery sends to groups that nobody tells the kernel of.
     client.set_all_multicast(true).map_err(|e| format!("multicast: {}", Errno(e)))?;

@@ -95,6 +95,20 @@ fn pings_of_every_kind_of_size_are_answered() {
 }
 
 #[test]
+fn a_new_mtu_holds_at_once() {
+    let (a, b, ..) = pair(Cable::default(), Cable::default());
+    b.serve(3).unwrap();
+    for mtu in [576, 1300, 8900] {
+        a.inlet().set_mtu(mtu);
+        b.inlet().set_mtu(mtu);
+        let full = mtu as u16 - 28;
+        assert_eq!(a.ping(quick("10.1.0.2", 2, full)).unwrap().received, 2);
+        assert!(a.ping(quick("10.1.0.2", 1, full + 1)).is_err());
+        a.send(TcpSend::new("", "10.1.0.2:3".parse().unwrap(), 100_000)).unwrap();
+    }
+}
+
+#[test]
 fn pings_keep_their_interval() {
     let (a, _b, ..) = pair(Cable::default(), Cable::default());
     let start = Instant::now();

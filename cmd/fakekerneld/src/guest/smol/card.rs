@@ -16,7 +16,8 @@ pub struct Card {
     pub received: VecDeque<Vec<u8>>,
     /// Frames smoltcp has made.
     pub sending: VecDeque<Vec<u8>>,
-    mtu: usize,
+    /// Bytes of the largest IP packet.
+    pub mtu: usize,
 }
 
 impl Card {

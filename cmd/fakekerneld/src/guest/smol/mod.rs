@@ -117,6 +117,7 @@ enum Command {
     Ping(Ping, Answer<PingReport>),
     Serve(u16, Answer<()>),
     Send(TcpSend, Answer<TcpReport>),
+    Mtu(usize),
 }
 
 fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -144,13 +145,19 @@ impl Inlet {
         lock(&self.0.inbox).writable = true;
         self.0.wake.notify_one();
     }
+
+    /// Says that IP packets may have at most so many bytes from now on.
+    pub fn set_mtu(&self, mtu: usize) {
+        lock(&self.0.inbox).commands.push(Command::Mtu(mtu));
+        self.0.wake.notify_one();
+    }
 }
 
 impl Guest {
     /// Starts a host. The error is a sentence.
     pub fn start(settings: Settings, wire: Arc<dyn Wire>) -> Result<Guest, String> {
         let shared = Arc::new(Shared::default());
-        let mut host = Host::new(&settings, wire, Arc::clone(&shared))?;
+        let mut host = Host::new(settings, wire, Arc::clone(&shared))?;
         let thread = std::thread::Builder::new()
             .name("guest".into())
             .spawn(move || host.run())
@@ -246,6 +253,7 @@ trait Job: Send {
 }
 
 struct Host {
+    settings: Settings,
     shared: Arc<Shared>,
     wire: Arc<dyn Wire>,
     /// The wire could not send all.
@@ -258,35 +266,20 @@ struct Host {
 }
 
 impl Host {
-    fn new(s: &Settings, wire: Arc<dyn Wire>, shared: Arc<Shared>) -> Result<Host, String> {
-        let mut card = Card::new(s.mtu);
-        let mut seed = [0; 8];
-        rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty())
-            .map_err(|e| format!("no random numbers: {e}"))?;
-        let seed = u64::from_le_bytes(seed);
-        let mut config = Config::new(EthernetAddress(s.mac).into());
-        config.random_seed = seed;
-        let mut iface = Interface::new(config, &mut card, SmolInstant::ZERO);
-        let mut full = false;
-        iface.update_ip_addrs(|addrs| {
-            let given = s.addresses.iter().map(|&(a, prefix)| IpCidr::new(a.into(), prefix));
-            let own = s.addresses.iter().any(|(a, _)| a.is_ipv6()).then(|| link_local(s.mac));
-            for cidr in given.chain(own) {
-                full |= addrs.push(cidr).is_err();
-            }
-        });
-        if full {
-            return Err("too many addresses: a guest takes seven".into());
-        }
+    fn new(settings: Settings, wire: Arc<dyn Wire>, shared: Arc<Shared>) -> Result<Host, String> {
+        let mut card = Card::new(settings.mtu);
+        let start = Instant::now();
+        let (iface, seed) = interface(&settings, &mut card, SmolInstant::ZERO)?;
         let net = Net {
             iface,
             sockets: SocketSet::new(Vec::new()),
-            mtu: s.mtu,
-            polled: Instant::now(),
+            mtu: settings.mtu,
+            polled: start,
             closing: Vec::new(),
             next_id: seed as u16,
         };
         Ok(Host {
+            settings,
             shared,
             wire,
             blocked: false,
@@ -294,8 +287,19 @@ impl Host {
             net,
             jobs: Vec::new(),
             served: Vec::new(),
-            start: Instant::now(),
+            start,
         })
+    }
+
+    /// smoltcp takes the MTU once, so the interface is made anew. Sockets stay.
+    fn set_mtu(&mut self, mtu: usize) {
+        self.settings.mtu = mtu;
+        self.card.mtu = mtu;
+        let now = self.smol_now();
+        if let Ok((iface, _)) = interface(&self.settings, &mut self.card, now) {
+            self.net.iface = iface;
+            self.net.mtu = mtu;
+        }
     }
 
     fn run(&mut self) {
@@ -411,6 +415,7 @@ impl Host {
                     Err(e) => drop(answer.send(Err(e))),
                 }
             }
+            Command::Mtu(mtu) => self.set_mtu(mtu),
             Command::Serve(port, answer) => {
                 let result = if self.served.contains(&port) {
                     Ok(())
@@ -424,6 +429,26 @@ impl Host {
             }
         }
     }
+}
+
+/// smoltcp's interface on the card, and the random number it began with. The error is a sentence.
+fn interface(s: &Settings, card: &mut Card, now: SmolInstant) -> Result<(Interface, u64), String> {
+    let mut seed = [0; 8];
+    rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty())
+        .map_err(|e| format!("no random numbers: {e}"))?;
+    let seed = u64::from_le_bytes(seed);
+    let mut config = Config::new(EthernetAddress(s.mac).into());
+    config.random_seed = seed;
+    let mut iface = Interface::new(config, card, now);
+    let mut full = false;
+    iface.update_ip_addrs(|addrs| {
+        let given = s.addresses.iter().map(|&(a, prefix)| IpCidr::new(a.into(), prefix));
+        let own = s.addresses.iter().any(|(a, _)| a.is_ipv6()).then(|| link_local(s.mac));
+        for cidr in given.chain(own) {
+            full |= addrs.push(cidr).is_err();
+        }
+    });
+    if full { Err("too many addresses: a guest takes seven".into()) } else { Ok((iface, seed)) }
 }
 
 /// The address every IPv6 host has, from its hardware address (RFC 4291 appendix A).
