@@ -509,8 +509,9 @@ fn receive(k: &Ksock, fd: RawFd, event: &OwnedFd, driver: Driver) {
         }
         let more = {
             let _context = ctx::enter_receive();
-            let _scope = RxScope::enter();
+            // What clients answer, when the scope ends, still joins the batch.
             let _batch = Batch::open();
+            let _scope = RxScope::enter();
             // SAFETY: the chain passes to the driver, as its callback's type says.
             unsafe { (driver.cb)(driver.ks, chain.into_raw(), bytes, 0, driver.arg) }
         };

@@ -179,6 +179,7 @@ impl Sender {
     pub fn close(&self) {
         let mut q = self.queue.lock();
         let _ = self.flush(&mut q);
+        underlay::add(&underlay::OUT_ERRORS, q.waiting.len());
         q.fd = None;
         q.waiting.clear();
     }

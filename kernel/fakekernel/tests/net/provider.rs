@@ -284,6 +284,13 @@ unsafe extern "C" fn info(m: *mut modinfo) -> c_int {
 /// A kernel with the driver loaded.
 pub fn boot() -> Kernel {
     let k = fakekernel::host::boot(Config { checks: Checks::Debug, ..Config::default() });
+    // Another test of the process may have left its wishes.
+    SENT.lock().unwrap().clear();
+    ROOM.store(usize::MAX, SeqCst);
+    START.store(0, SeqCst);
+    GROUPS.store(0, SeqCst);
+    *CAPS.lock().unwrap() = (0, 0);
+    *TX.lock().unwrap() = None;
     k.register_module(StaticModule { name: "drv/wire", init, fini, info });
     k.modload("drv/wire").unwrap();
     k
