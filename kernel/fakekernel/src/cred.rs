@@ -53,15 +53,9 @@ unsafe extern "C" fn crgetzoneid(cr: *const cred_t) -> zoneid_t {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn crgetuid(cr: *const cred_t) -> u32 {
-    // SAFETY: crgetuid(9F).
-    unsafe { Cred::from_ptr(cr) }.uid
-}
-
-#[unsafe(no_mangle)]
 unsafe extern "C" fn secpolicy_dl_config(cr: *const cred_t) -> c_int {
     // SAFETY: secpolicy_dl_config: a credential. EPERM is 1.
     (!unsafe { Cred::from_ptr(cr) }.dl_config).into()
 }
 
-crate::symbols! { SYMBOLS "genunix": crgetzoneid, crgetuid, secpolicy_dl_config, ; kcred, }
+crate::symbols! { SYMBOLS "genunix": crgetzoneid, secpolicy_dl_config, ; kcred, }

@@ -100,9 +100,15 @@ unsafe fn wait(cv: *mut kcondvar_t, m: *mut kmutex_t, until: Option<Instant>, si
     }
 }
 
-/// What the timed forms return: -1 late, 0 interrupted, else the ticks left, at least 1.
-fn timed(w: Woken, deadline: clock_t) -> clock_t {
-    match w {
+/// A wait until a tick: -1 late, 0 interrupted, else the ticks left, at least 1.
+unsafe fn timedwait(
+    cv: *mut kcondvar_t,
+    m: *mut kmutex_t,
+    deadline: clock_t,
+    sig: bool,
+) -> clock_t {
+    // SAFETY: as wait.
+    match unsafe { wait(cv, m, Some(time::instant(deadline)), sig) } {
         Woken::TimedOut => -1,
         Woken::Interrupted => 0,
         Woken::Signalled => deadline.saturating_sub(time::lbolt()).max(1),
@@ -143,7 +149,7 @@ unsafe extern "C" fn cv_timedwait(
     deadline: clock_t,
 ) -> clock_t {
     // SAFETY: cv_timedwait(9F).
-    timed(unsafe { wait(cv, m, Some(time::instant(deadline)), false) }, deadline)
+    unsafe { timedwait(cv, m, deadline, false) }
 }
 
 #[unsafe(no_mangle)]
@@ -153,31 +159,7 @@ unsafe extern "C" fn cv_timedwait_sig(
     deadline: clock_t,
 ) -> clock_t {
     // SAFETY: cv_timedwait_sig(9F).
-    timed(unsafe { wait(cv, m, Some(time::instant(deadline)), true) }, deadline)
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn cv_reltimedwait(
-    cv: *mut kcondvar_t,
-    m: *mut kmutex_t,
-    delta: clock_t,
-    _resolution: c_int,
-) -> clock_t {
-    let deadline = time::lbolt().saturating_add(delta);
-    // SAFETY: cv_reltimedwait(9F).
-    timed(unsafe { wait(cv, m, Some(time::instant(deadline)), false) }, deadline)
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn cv_reltimedwait_sig(
-    cv: *mut kcondvar_t,
-    m: *mut kmutex_t,
-    delta: clock_t,
-    _resolution: c_int,
-) -> clock_t {
-    let deadline = time::lbolt().saturating_add(delta);
-    // SAFETY: cv_reltimedwait_sig(9F).
-    timed(unsafe { wait(cv, m, Some(time::instant(deadline)), true) }, deadline)
+    unsafe { timedwait(cv, m, deadline, true) }
 }
 
 #[unsafe(no_mangle)]
@@ -211,6 +193,6 @@ unsafe extern "C" fn cv_broadcast(cv: *mut kcondvar_t) {
 }
 
 crate::symbols! { SYMBOLS "genunix":
-    cv_init, cv_destroy, cv_wait, cv_wait_sig, cv_timedwait, cv_timedwait_sig, cv_reltimedwait,
-    cv_reltimedwait_sig, cv_signal, cv_broadcast,
+    cv_init, cv_destroy, cv_wait, cv_wait_sig, cv_timedwait, cv_timedwait_sig, cv_signal,
+    cv_broadcast,
 }

@@ -149,7 +149,7 @@ fn open_driver(
     // SAFETY: open(9E). The driver may put another minor number into dev: a clone.
     errno(unsafe { cb_open(&mut dev, flags, OTYP_CHR, cred.as_ptr()) })?;
     if getmajor(dev) != dip.major {
-        violation(Kind::Misuse, format!("open of {} changed the major number", dip.driver_name()));
+        violation(Kind::Misuse, format!("open of {} changed the major number", dip.name));
     }
     *dip.state.lock().by_dev.entry(dev).or_default() += 1;
     Ok((dev, ops))

@@ -13,7 +13,6 @@ use std::sync::Arc;
 
 /// What dev_info_t is.
 pub(crate) struct DevInfo {
-    /// With a NUL, as ddi_driver_name gives it out.
     pub(crate) name: String,
     pub(crate) major: major_t,
     pub(crate) ops: *mut dev_ops,
@@ -39,11 +38,6 @@ unsafe impl Send for DevInfo {}
 unsafe impl Sync for DevInfo {}
 
 impl DevInfo {
-    /// The name without the NUL that C gets.
-    pub(crate) fn driver_name(&self) -> &str {
-        self.name.trim_end_matches('\0')
-    }
-
     pub(crate) fn as_ptr(self: &Arc<Self>) -> *mut dev_info_t {
         Arc::as_ptr(self).cast_mut().cast()
     }
@@ -89,10 +83,10 @@ impl DevInfo {
             return Err(());
         }
         if self.fm.lock().take().is_some() {
-            violation(Kind::Leak, format!("{} detached without ddi_fm_fini", self.driver_name()));
+            violation(Kind::Leak, format!("{} detached without ddi_fm_fini", self.name));
         }
         for path in dev::remove_nodes(self, None) {
-            violation(Kind::Leak, format!("{} detached and left {path}", self.driver_name()));
+            violation(Kind::Leak, format!("{} detached and left {path}", self.name));
         }
         Ok(())
     }
@@ -117,7 +111,7 @@ pub(crate) unsafe fn of(dip: *mut dev_info_t) -> Arc<DevInfo> {
 /// `dip` is NULL or was given to an installed driver.
 pub(crate) unsafe fn driver_name(dip: *mut dev_info_t) -> Option<String> {
     // SAFETY: see above.
-    (!dip.is_null()).then(|| unsafe { of(dip) }.driver_name().to_string())
+    (!dip.is_null()).then(|| unsafe { of(dip) }.name.clone())
 }
 
 #[unsafe(no_mangle)]
@@ -149,12 +143,6 @@ unsafe extern "C" fn ddi_remove_minor_node(dip: *mut dev_info_t, name: *const c_
 #[unsafe(no_mangle)]
 unsafe extern "C" fn ddi_get_instance(_dip: *mut dev_info_t) -> c_int {
     0
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn ddi_driver_name(dip: *mut dev_info_t) -> *const c_char {
-    // SAFETY: ddi_driver_name(9F): the name is kept with a NUL.
-    unsafe { (*dip.cast::<DevInfo>()).name.as_ptr().cast() }
 }
 
 #[unsafe(no_mangle)]
@@ -216,7 +204,6 @@ extern "C" fn getminor(dev: dev_t) -> minor_t {
 }
 
 crate::symbols! { SYMBOLS "genunix":
-    ddi_create_minor_node, ddi_remove_minor_node, ddi_get_instance, ddi_driver_name,
-    ddi_quiesce_not_supported, ddi_prop_op, nodev, nulldev, nochpoll, makedevice, getmajor,
-    getminor,
+    ddi_create_minor_node, ddi_remove_minor_node, ddi_get_instance, ddi_quiesce_not_supported,
+    ddi_prop_op, nodev, nulldev, nochpoll, makedevice, getmajor, getminor,
 }

@@ -33,7 +33,7 @@ unsafe extern "C" fn ddi_fm_init(dip: *mut dev_info_t, cap: *mut c_int, ibc: *mu
     unsafe {
         let d = devinfo::of(dip);
         if d.fm.lock().replace(*cap).is_some() {
-            violation(Kind::Misuse, format!("ddi_fm_init of {} twice", d.driver_name()));
+            violation(Kind::Misuse, format!("ddi_fm_init of {} twice", d.name));
         }
         if !ibc.is_null() {
             *ibc = std::ptr::null_mut();
@@ -47,7 +47,7 @@ unsafe extern "C" fn ddi_fm_fini(dip: *mut dev_info_t) {
     // SAFETY: ddi_fm_fini(9F).
     let d = unsafe { devinfo::of(dip) };
     if d.fm.lock().take().is_none() {
-        violation(Kind::Misuse, format!("ddi_fm_fini of {} without ddi_fm_init", d.driver_name()));
+        violation(Kind::Misuse, format!("ddi_fm_fini of {} without ddi_fm_init", d.name));
     }
 }
 
@@ -57,12 +57,9 @@ unsafe extern "C" fn ddi_fm_service_impact(dip: *mut dev_info_t, impact: c_int) 
     // SAFETY: ddi_fm_service_impact(9F).
     let d = unsafe { devinfo::of(dip) };
     if d.fm.lock().is_none() {
-        violation(
-            Kind::Misuse,
-            format!("ddi_fm_service_impact of {} without ddi_fm_init", d.driver_name()),
-        );
+        violation(Kind::Misuse, format!("ddi_fm_service_impact of {} without ddi_fm_init", d.name));
     }
-    HISTORY.lock().push(Impact { driver: d.driver_name().to_string(), impact });
+    HISTORY.lock().push(Impact { driver: d.name.clone(), impact });
 }
 
 crate::symbols! { SYMBOLS "genunix": ddi_fm_init, ddi_fm_fini, ddi_fm_service_impact, }

@@ -180,17 +180,6 @@ unsafe extern "C" fn kstat_named_init(kn: *mut kstat_named_t, name: *const c_cha
     }
 }
 
-/// Points a KSTAT_DATA_STRING at a string, which must outlive that.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn kstat_named_setstr(kn: *mut kstat_named_t, s: *const c_char) {
-    // SAFETY: kstat_named_setstr(9F).
-    unsafe {
-        (*kn).value.str_.addr = s.cast_mut();
-        let len = if s.is_null() { 0 } else { CStr::from_ptr(s).to_bytes_with_nul().len() };
-        (*kn).value.str_.len = len as u32;
-    }
-}
-
 /// Snapshots of the installed kstats that match; None matches all.
 pub fn read(module: Option<&str>, instance: Option<i32>, name: Option<&str>) -> Vec<Kstat> {
     let kids: Vec<c_int> = {
@@ -296,6 +285,4 @@ pub(crate) fn leaks() {
     }
 }
 
-crate::symbols! { SYMBOLS "genunix":
-    kstat_create, kstat_install, kstat_delete, kstat_named_init, kstat_named_setstr,
-}
+crate::symbols! { SYMBOLS "genunix": kstat_create, kstat_install, kstat_delete, kstat_named_init, }

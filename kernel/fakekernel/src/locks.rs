@@ -208,29 +208,6 @@ pub(crate) fn flatten(addr: usize) {
     });
 }
 
-/// How the thread holds the lock.
-pub(crate) fn held(addr: usize) -> Option<Mode> {
-    HELD.with_borrow(|h| h.0.iter().find(|h| h.addr == addr).map(|h| h.mode))
-}
-
-/// The write side the thread holds became the read side.
-pub(crate) fn downgraded(addr: usize) {
-    set_mode(addr, Mode::Reader);
-}
-
-/// The read side the thread holds became the write side.
-pub(crate) fn upgraded(addr: usize) {
-    set_mode(addr, Mode::Writer);
-}
-
-fn set_mode(addr: usize, mode: Mode) {
-    HELD.with_borrow_mut(|h| {
-        if let Some(h) = h.0.iter_mut().find(|h| h.addr == addr) {
-            h.mode = mode;
-        }
-    });
-}
-
 /// Records a violation for each lock the thread holds.
 pub(crate) fn none_held(what: &str) {
     let held: Vec<u32> = HELD.with_borrow(|h| h.0.iter().map(|h| h.class).collect());

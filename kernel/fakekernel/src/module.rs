@@ -198,7 +198,7 @@ fn load_code(name: &str, code: StaticModule, depends: &[String]) -> Result<(), E
         for d in drivers {
             violation(
                 Kind::Leak,
-                format!("init of {name} failed and left driver {} installed", d.driver_name()),
+                format!("init of {name} failed and left driver {} installed", d.name),
             );
         }
         check_leaks(name);
@@ -242,7 +242,7 @@ fn unload_code(name: &str, code: StaticModule) -> Result<(), Errno> {
     let attach_again = |drivers: &[Arc<DevInfo>]| {
         for d in drivers {
             if !d.state.lock().attached && d.attach().is_err() {
-                violation(Kind::Misuse, format!("{} does not attach again", d.driver_name()));
+                violation(Kind::Misuse, format!("{} does not attach again", d.name));
             }
         }
     };
@@ -357,10 +357,8 @@ unsafe extern "C" fn mod_install(l: *const modlinkage) -> c_int {
             if dev_ops.is_null() {
                 return Errno::EINVAL.0;
             }
-            let mut driver_name = basename(name).to_string();
-            driver_name.push('\0');
             drivers.push(Arc::new(DevInfo {
-                name: driver_name,
+                name: basename(name).to_string(),
                 major: NEXT_MAJOR.fetch_add(1, Ordering::Relaxed),
                 ops: dev_ops,
                 state: Mutex::default(),

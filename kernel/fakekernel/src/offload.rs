@@ -55,18 +55,6 @@ unsafe extern "C" fn mac_hcksum_set(
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn mac_hcksum_clone(src: *const mblk_t, dst: *mut mblk_t) {
-    // SAFETY: live messages.
-    let (s, d) = unsafe { (offload(src), offload(dst)) };
-    d.cksum_start = s.cksum_start;
-    d.cksum_stuff = s.cksum_stuff;
-    d.cksum_end = s.cksum_end;
-    d.cksum_value = s.cksum_value;
-    d.offload_flags = s.offload_flags;
-    d.lso_mss = s.lso_mss;
-}
-
-#[unsafe(no_mangle)]
 unsafe extern "C" fn mac_lso_get(mp: *mut mblk_t, mss: *mut u32, flags: *mut u32) {
     // SAFETY: a live message; each place is NULL or valid.
     unsafe {
@@ -90,6 +78,4 @@ unsafe extern "C" fn lso_info_set(mp: *mut mblk_t, mss: u32, flags: u32) {
     }
 }
 
-crate::symbols! { SYMBOLS "misc/mac":
-    mac_hcksum_get, mac_hcksum_set, mac_hcksum_clone, mac_lso_get, lso_info_set,
-}
+crate::symbols! { SYMBOLS "misc/mac": mac_hcksum_get, mac_hcksum_set, mac_lso_get, lso_info_set, }

@@ -196,68 +196,6 @@ fn exit(addr: usize, w: &AtomicU32, owner: &AtomicU32) {
     }
 }
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn rw_lock_held(l: *mut krwlock_t) -> c_int {
-    // SAFETY: rw_lock_held: a valid lock.
-    (unsafe { word(l) }.load(Relaxed) & (WRITER | READERS) != 0).into()
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn rw_write_held(l: *mut krwlock_t) -> c_int {
-    // SAFETY: rw_write_held: a valid lock.
-    let (w, owner) = unsafe { (word(l), owner(l)) };
-    (w.load(Relaxed) & WRITER != 0 && owner.load(Relaxed) == ctx::tid()).into()
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn rw_read_held(l: *mut krwlock_t) -> c_int {
-    // SAFETY: rw_read_held: a valid lock.
-    let now = unsafe { word(l) }.load(Relaxed);
-    (now & WRITER == 0 && now & READERS != 0).into()
-}
-
-/// Turns the write side, which the caller has, into the read side.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn rw_downgrade(l: *mut krwlock_t) {
-    // SAFETY: rw_downgrade(9F).
-    let (w, owner) = unsafe { (word(l), owner(l)) };
-    if debug() {
-        if locks::held(l as usize) != Some(Mode::Writer) {
-            violation(
-                Kind::NotOwner,
-                format!("rw_downgrade of {l:p} by a thread that is not its writer"),
-            );
-            return;
-        }
-        locks::downgraded(l as usize);
-    }
-    owner.store(0, Relaxed);
-    if w.swap(1, Release) & SLEEPERS != 0 {
-        futex::wake(w.as_ptr(), i32::MAX);
-    }
-}
-
-/// Turns the read side into the write side if the caller is the only reader.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn rw_tryupgrade(l: *mut krwlock_t) -> c_int {
-    // SAFETY: rw_tryupgrade(9F).
-    let (w, owner) = unsafe { (word(l), owner(l)) };
-    let now = w.load(Relaxed);
-    if now & (WRITER | WANTED | READERS) != 1
-        || w.compare_exchange(now, (now & SLEEPERS) | WRITER, Acquire, Relaxed).is_err()
-    {
-        return 0;
-    }
-    owner.store(ctx::tid(), Relaxed);
-    if debug() {
-        locks::upgraded(l as usize);
-    }
-    1
-}
-
 const _: () = assert!(RW_READER == 1 && RW_WRITER == 0);
 
-crate::symbols! { SYMBOLS "unix":
-    rw_init, rw_destroy, rw_enter, rw_tryenter, rw_exit, rw_lock_held, rw_write_held, rw_read_held,
-    rw_downgrade, rw_tryupgrade,
-}
+crate::symbols! { SYMBOLS "unix": rw_init, rw_destroy, rw_enter, rw_tryenter, rw_exit, }

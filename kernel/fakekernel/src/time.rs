@@ -54,11 +54,4 @@ extern "C" fn drv_hztousec(ticks: clock_t) -> clock_t {
     ticks.saturating_mul(1_000_000 / HZ)
 }
 
-#[unsafe(no_mangle)]
-extern "C" fn delay(ticks: clock_t) {
-    crate::ctx::may_sleep("delay");
-    let ns = u64::try_from(ticks).unwrap_or(0).saturating_mul(NS_PER_TICK.unsigned_abs());
-    std::thread::sleep(Duration::from_nanos(ns));
-}
-
-crate::symbols! { SYMBOLS "genunix": gethrtime, ddi_get_lbolt, drv_usectohz, drv_hztousec, delay, }
+crate::symbols! { SYMBOLS "genunix": gethrtime, ddi_get_lbolt, drv_usectohz, drv_hztousec, }

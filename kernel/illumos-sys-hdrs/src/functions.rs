@@ -289,8 +289,6 @@ unsafe extern "C" {
         value: u32,
         flags: u32,
     );
-    /// Gives `dst` the checksum and LSO state of `src`.
-    pub fn mac_hcksum_clone(src: *const mblk_t, dst: *mut mblk_t);
     pub fn mac_lso_get(mp: *mut mblk_t, mss: *mut u32, flags: *mut u32);
     pub fn lso_info_set(mp: *mut mblk_t, mss: u32, flags: u32);
 }
