@@ -206,6 +206,38 @@ fn plugins_of_both_languages_load_and_bad_ones_do_no_harm() {
     assert!(kernel.answer(kernel.ask(1, id.0, [2, 0, 0, 0, 0, 1])).is_some());
 }
 
+/// Objects are loaded with all symbols bound at once, so one that names every function loads only if
+/// each of them is there.
+#[test]
+fn every_function_of_the_header_is_exported() {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
+    let header = std::fs::read_to_string(top.join("usr/include/libvarpd_provider.h")).unwrap();
+    let declarations = header.lines().filter(|l| l.starts_with("extern ") && l.contains('('));
+    let functions: Vec<&str> = declarations
+        .filter_map(|l| l.split('(').next()?.rsplit([' ', '*']).next())
+        .filter(|name| name.starts_with("libvarpd_"))
+        .collect();
+    assert!(functions.len() >= 22, "{functions:?}");
+    // What plugins save their state with; on illumos these are libnvpair's.
+    let nvlist = "alloc free add_uint16 add_int32 add_uint32 add_uint64 add_string add_nvlist \
+        lookup_uint16 lookup_int32 lookup_uint32 lookup_uint64 lookup_string lookup_nvlist";
+    let nvlist: Vec<String> = nvlist.split(' ').map(|f| format!("nvlist_{f}")).collect();
+    let all: Vec<&str> = functions.into_iter().chain(nvlist.iter().map(String::as_str)).collect();
+
+    let (dir, _kernel, _server) = machine();
+    let source = dir.path().join("all.c");
+    let externs: String = all.iter().map(|f| format!("extern void {f}(void);\n")).collect();
+    let table = format!("{externs}void (*all[])(void) = {{ {} }};\n", all.join(", "));
+    std::fs::write(&source, table).unwrap();
+    let plugins = dir.path().join("plugins");
+    std::fs::create_dir(&plugins).unwrap();
+    let mut cc = Command::new("cc");
+    cc.args(["-shared", "-fPIC", "-o"]).arg(plugins.join("all.so")).arg(&source);
+    assert!(cc.status().unwrap().success());
+    let v = Running::start(varpd(dir.path()).arg("-i").arg(&plugins));
+    assert!(v.said("registered no plugin") && !v.said("dlopen failed"), "{:?}", v.log);
+}
+
 /// Lookups that a killed varpd had are answered by the next one: here with a drop, for its
 /// instances went with it.
 #[test]
