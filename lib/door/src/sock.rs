@@ -249,6 +249,16 @@ impl Drop for Threads {
     }
 }
 
+/// Takes a connection out of the table, also when serving it panics: the peer reads an end then,
+/// instead of nothing for ever.
+struct Leave<'a>(&'a Shared, u64);
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        self.0.live().connections.remove(&self.1);
+    }
+}
+
 impl Shared {
     fn live(&self) -> MutexGuard<'_, Live> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
@@ -282,8 +292,8 @@ impl Shared {
         let shared = Arc::clone(self);
         // The lock keeps the thread from taking its entry out before it is in.
         let thread = std::thread::Builder::new().name("connection".into()).spawn(move || {
+            let _leave = Leave(&shared, id);
             (shared.serve)(stream);
-            shared.live().connections.remove(&id);
         })?;
         live.connections.insert(id, (ours, thread));
         Ok(())

@@ -313,3 +313,31 @@ fn long_paths_work() {
     let _server = Server::create(&path, 0o600, Arc::new(|_, _| b"deep".to_vec())).unwrap();
     assert_eq!(Client::open(&path).unwrap().call(b"").unwrap(), b"deep");
 }
+
+/// The end of a connection is seen by the peer also when the thread that serves it panics.
+#[test]
+fn a_panic_ends_its_connection_and_no_other() {
+    use door::sock::{Listener, Threads};
+    use rustix::net::SocketType;
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("socket");
+    let listener = Listener::bind(&path, SocketType::STREAM, 0o600).unwrap();
+    let serve = |mut s: UnixStream| {
+        let mut byte = [0];
+        while s.read_exact(&mut byte).is_ok() {
+            assert_ne!(byte, *b"!", "for the test");
+            s.write_all(&byte).unwrap();
+        }
+    };
+    let _threads = Threads::start(listener, 8, Arc::new(serve), Arc::new(drop)).unwrap();
+    let mut good = UnixStream::connect(&path).unwrap();
+    let mut bad = UnixStream::connect(&path).unwrap();
+    bad.set_read_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
+    bad.write_all(b"!").unwrap();
+    assert_eq!(bad.read(&mut [0]).unwrap(), 0);
+    good.write_all(b"x").unwrap();
+    good.read_exact(&mut [0]).unwrap();
+}
