@@ -88,6 +88,8 @@ pub fn symbols() -> &'static [(&'static str, usize, &'static str)] {
             crate::net::dls::SYMBOLS,
             crate::net::ksocket::SYMBOLS,
             crate::net::mac::SYMBOLS,
+            crate::net::mac::header::SYMBOLS,
+            crate::net::mac::prop::SYMBOLS,
         ];
         tables.into_iter().flatten().map(|s| (s.name, s.addr(), s.module)).collect()
     })

@@ -532,8 +532,8 @@ fn ip(args: &str) -> bool {
     std::process::Command::new("ip").args(args.split(' ')).status().is_ok_and(|s| s.success())
 }
 
-/// Whether this thread could be moved to a network namespace with a neighbour that does not answer: what is sent to it
-/// fills the socket's buffer.
+/// Whether this thread could be moved to a network namespace with a neighbour that does not answer:
+/// what is sent to it fills the socket's buffer.
 fn silent_neighbour() -> bool {
     // SAFETY: changes the calling thread's namespace only.
     let moved = unsafe { libc::unshare(libc::CLONE_NEWNET) } == 0;

@@ -506,7 +506,8 @@ fn a_full_provider_gives_back_what_it_did_not_take() {
     k.shutdown().unwrap();
 }
 
-/// Two guests that answer every frame at once must not eat the stack, nor may a closing client wait for itself.
+/// Two guests that answer every frame at once must not eat the stack, nor may a closing client wait
+/// for itself.
 #[test]
 fn answers_from_the_callback_do_not_recurse() {
     let k = boot();
@@ -638,7 +639,8 @@ fn frames_in_many_blocks() {
     k.shutdown().unwrap();
 }
 
-/// VNICs, clients and the link itself come and go while frames pass every way. Nothing is called after its end.
+/// VNICs, clients and the link itself come and go while frames pass every way. Nothing is called
+/// after its end.
 #[test]
 fn links_come_and_go_under_traffic() {
     use std::sync::atomic::AtomicBool;

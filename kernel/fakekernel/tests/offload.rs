@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! Segmentation, checksums and joining against an implementation that makes each packet by itself, word by word.
+//! Segmentation, checksums and joining against an implementation that makes each packet by itself,
+//! word by word.
 #[allow(dead_code)]
 #[path = "net/provider.rs"]
 mod provider;
@@ -289,7 +290,8 @@ fn hear(c: &Client) -> Heard {
     heard
 }
 
-/// A sibling that takes unfinished frames gets them as they are; one that does not gets what the wire would.
+/// A sibling that takes unfinished frames gets them as they are; one that does not gets what the
+/// wire would.
 #[test]
 fn loopback_between_vnics_keeps_or_finishes_marks() {
     let b = Bench::new();
@@ -315,7 +317,8 @@ fn loopback_between_vnics_keeps_or_finishes_marks() {
     assert!(b.sent().is_empty());
 }
 
-/// Joining is the inverse of cutting: a batch of segments becomes the frame that they were cut from.
+/// Joining is the inverse of cutting: a batch of segments becomes the frame that they were cut
+/// from.
 #[test]
 fn segments_of_a_batch_are_joined_into_what_they_were_cut_from() {
     let b = Bench::new();

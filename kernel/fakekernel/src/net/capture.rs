@@ -41,8 +41,8 @@ pub struct Packet<'a> {
     pub time: SystemTime,
     /// Which way.
     pub direction: Direction,
-    /// The whole frame, or the payload of the datagram. A frame that is still to be segmented is up to 64 KiB long
-    /// and its checksum may be unfinished.
+    /// The whole frame, or the payload of the datagram. A frame that is still to be segmented is up
+    /// to 64 KiB long and its checksum may be unfinished.
     pub bytes: &'a [u8],
     /// Source and destination of a datagram, IPv4 as v4-mapped; `None` for a frame.
     pub datagram: Option<(SocketAddrV6, SocketAddrV6)>,
@@ -61,7 +61,8 @@ static COUNT: AtomicUsize = AtomicUsize::new(0);
 static NEXT: AtomicUsize = AtomicUsize::new(0);
 static TAPS: RwLock<Vec<Tap>> = RwLock::new(Vec::new());
 
-/// A running capture; dropping it stops it. The sink may be called for a packet in flight a moment longer.
+/// A running capture; dropping it stops it. The sink may be called for a packet in flight a moment
+/// longer.
 pub struct Capture(usize);
 
 /// Starts to hand what passes `point` to `sink`.

@@ -2,9 +2,9 @@
 //! What guests and tests attach with: a client of a VNIC, or of a link itself.
 //!
 //! ```text
-//!     guest thread                                   receive thread of a socket, or a sibling's thread
-//!       Frame::alloc, spare, set_len, set_offload      RxBatch: frames(), each in one or more slices
-//!       Client::tx(frames) ─► Err(rest): wait_tx       Client::set_rx(callback)
+//!   guest thread                                  receive thread, or a sibling's
+//!     Frame::alloc, spare, set_len, set_offload     Client::set_rx(callback)
+//!     Client::tx(frames) ─► Err(rest): wait_tx      RxBatch: frames, each in one or more slices
 //! ```
 
 use super::dls;
@@ -23,7 +23,8 @@ use std::time::{Duration, Instant};
 /// An illumos error number.
 pub type Errno = c_int;
 
-/// A partial checksum, as offsets in bytes from the start of the frame (virtio-net `csum_start`, `csum_offset`).
+/// A partial checksum, as offsets in bytes from the start of the frame (virtio-net `csum_start`,
+/// `csum_offset`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Partial {
     /// First byte covered: the transport header.
@@ -219,7 +220,8 @@ impl RxFrame {
         o
     }
 
-    /// Bytes of headers up to and including TCP's, for a frame to be segmented (virtio-net `hdr_len`).
+    /// Bytes of headers up to and including TCP's, for a frame to be segmented (virtio-net
+    /// `hdr_len`).
     pub fn header_len(&self) -> usize {
         let b = self.0.head();
         Link::parse(b)
@@ -239,8 +241,8 @@ pub struct Client {
 impl Client {
     /// Opens a VNIC by its link id, or a provider's link for everything that passes it.
     ///
-    /// ENOENT: no such link. For a provider's link also what starting it gives: EAGAIN before an overlay is
-    /// activated, EADDRINUSE or EADDRNOTAVAIL of its socket.
+    /// ENOENT: no such link. For a provider's link also what starting it gives: EAGAIN before an
+    /// overlay is activated, EADDRINUSE or EADDRNOTAVAIL of its socket.
     pub fn open(linkid: u32) -> Result<Client, Errno> {
         let core = Arc::new(ClientCore::default());
         let port = dls::open(linkid, &core)?;
@@ -268,8 +270,9 @@ impl Client {
         self.port.linkid
     }
 
-    /// Sends. `Err` gives back, in order, what the provider had no room for: wait with [`Client::wait_tx`], then send
-    /// that first. Frames that cannot be sent at all are counted and dropped.
+    /// Sends. `Err` gives back, in order, what the provider had no room for: wait with
+    /// [`Client::wait_tx`], then send that first. Frames that cannot be sent at all are counted and
+    /// dropped.
     pub fn tx(&self, frames: impl Into<Frames>) -> Result<(), Frames> {
         self.port.transmit(frames.into(), &self.caps)
     }
@@ -293,16 +296,16 @@ impl Client {
         }
     }
 
-    /// Waits until the provider says that there is room, at most `timeout`. A provider need not say so: callers try
-    /// again after a millisecond or so in any case.
+    /// Waits until the provider says that there is room, at most `timeout`. A provider need not say
+    /// so: callers try again after a millisecond or so in any case.
     pub fn wait_tx(&self, timeout: Duration) -> bool {
         self.port.wait_tx(self.port.tx_events(), timeout)
     }
 
     /// Sets the receive callback. Frames for a client without one are dropped.
     ///
-    /// It runs on the thread that brings the frames, a batch at a time and maybe on several threads at once. It must
-    /// not wait for long, and may send.
+    /// It runs on the thread that brings the frames, a batch at a time and maybe on several threads
+    /// at once. It must not wait for long, and may send.
     pub fn set_rx(&self, f: Arc<RxFn>) {
         self.core.set_rx(Some(f));
     }
@@ -312,8 +315,8 @@ impl Client {
         *self.core.notes.lock() = Some(f);
     }
 
-    /// Whether frames may be given with a checksum or segmentation left to do (as from a TAP with vnet header).
-    /// Otherwise they are finished before the callback.
+    /// Whether frames may be given with a checksum or segmentation left to do (as from a TAP with
+    /// vnet header). Otherwise they are finished before the callback.
     pub fn set_takes_offload(&self, on: bool) {
         self.core.takes_offload.store(on, Ordering::Relaxed);
     }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! drv/dld: the control node /dev/dld, where modules register their ioctls.
 //!
-//! A command is `module << 16 | n`. dld copies the fixed argument in, asks the command's privilege function, calls the
-//! handler, and copies out, also when the handler failed.
+//! A command is `module << 16 | n`. dld copies the fixed argument in, asks the command's privilege
+//! function, calls the handler, and copies out, also when the handler failed.
 
 use super::dls::{self, Datalink};
 use super::errno::*;
@@ -25,7 +25,8 @@ use parking_lot::RwLock;
 use std::ffi::{CStr, c_int, c_void};
 use std::sync::Arc;
 
-/// The modules that dld knows; others cannot register. The last four are SIMNET, BRIDGE, IPTUN and IBPART.
+/// The modules that dld knows; others cannot register. The last four are SIMNET, BRIDGE, IPTUN and
+/// IBPART.
 const MODULES: [u16; 8] =
     [DLD_IOC, AGGR_IOC, VNIC_IOC, OVERLAY_IOC, 0x5132, 0xb81d, 0x454a, 0x6171];
 
@@ -115,7 +116,8 @@ unsafe fn ioctl(cmd: c_int, arg: isize, mode: c_int, cr: *mut cred_t, rv: &mut c
     let Some(table) = table((cmd >> 16) as u16) else { return ENOTSUP };
     let list = table.read_recursive();
     let Some(List(at, count)) = *list else { return ENOTSUP };
-    // SAFETY: the list lives until dld_ioc_unregister, which waits for our lock; the buffer has di_argsize bytes.
+    // SAFETY: the list lives until dld_ioc_unregister, which waits for our lock; the buffer has
+    // di_argsize bytes.
     unsafe {
         let list = std::slice::from_raw_parts(at, count);
         let Some(info) = list.iter().find(|i| i.di_cmd == cmd) else { return ENOTSUP };
@@ -260,7 +262,8 @@ unsafe extern "C" fn ioc_macaddrget(
     if e != 0 { EFAULT } else { 0 }
 }
 
-/// The whole argument of a property ioctl: everything before the value, then the value, at `VALUE_AT`.
+/// The whole argument of a property ioctl: everything before the value, then the value, at
+/// `VALUE_AT`.
 ///
 /// # Safety
 /// `karg` is the head that dld copied in from `arg`.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! Ethernet, VLAN, IPv4 and IPv6 headers, read from bytes. Everything here is total: garbage gives `None`.
+//! Ethernet, VLAN, IPv4 and IPv6 headers, read from bytes. Everything here is total: garbage gives
+//! `None`.
 
 use illumos_sys_hdrs as sys;
 
@@ -94,7 +95,8 @@ pub struct Ip {
 }
 
 impl Ip {
-    /// Follows the network header of a frame, and the extension headers of IPv6, to the transport header.
+    /// Follows the network header of a frame, and the extension headers of IPv6, to the transport
+    /// header.
     #[inline]
     pub fn parse(frame: &[u8], link: &Link) -> Option<Ip> {
         match link.ethertype {
@@ -149,9 +151,11 @@ impl Ip {
     }
 }
 
-/// A hash of the headers that tell flows apart: link addresses, VLAN, IP addresses, protocol, ports.
+/// A hash of the headers that tell flows apart: link addresses, VLAN, IP addresses, protocol,
+/// ports.
 ///
-/// Fragments hash without ports so that all parts of a packet stay together. 0 when there is no Ethernet header.
+/// Fragments hash without ports so that all parts of a packet stay together. 0 when there is no
+/// Ethernet header.
 pub fn flow_hash(frame: &[u8]) -> u32 {
     // Most frames: untagged, IPv4 without options, not a fragment, and a transport with ports.
     if let Some(h) = frame.first_chunk::<38>()
@@ -183,7 +187,8 @@ pub fn flow_hash(frame: &[u8]) -> u32 {
     fold(h)
 }
 
-/// Whether the transport header begins with what tells flows apart: TCP, UDP, SCTP, and ESP with its index.
+/// Whether the transport header begins with what tells flows apart: TCP, UDP, SCTP, and ESP with
+/// its index.
 fn has_ports(proto: u8) -> bool {
     matches!(proto, IPPROTO_TCP | IPPROTO_UDP | 132 | 50)
 }

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! Joining consecutive TCP segments of a batch into one frame that is marked to be segmented again.
 //!
-//! A guest's stack handles one frame of 60 KiB for about the price of one of 1400 bytes. Only what segmentation would
-//! undo exactly is joined: same headers but for lengths, checksums, the IPv4 id and the sequence number; checksums are
-//! verified first, because the receiver takes those of a marked frame for granted. The payload is not copied: the
-//! blocks are linked behind the first segment's.
+//! A guest's stack handles one frame of 60 KiB for about the price of one of 1400 bytes. Only what
+//! segmentation would undo exactly is joined: same headers but for lengths, checksums, the IPv4 id
+//! and the sequence number; checksums are verified first, because the receiver takes those of a
+//! marked frame for granted. The payload is not copied: the blocks are linked behind the first
+//! segment's.
 
 use super::ether::{Ip, Link, be16};
 use super::msg::{Chain, Marks, Msg};
@@ -39,7 +40,8 @@ impl Tcp {
         Some(Tcp { ip, data, len: ip.end - data, seq, id, flags: f[ip.l4 + 13] })
     }
 
-    /// Whether it may be part of a joined frame: plain data, nothing behind the packet, no IP options, sums right.
+    /// Whether it may be part of a joined frame: plain data, nothing behind the packet, no IP
+    /// options, sums right.
     fn joinable(&self, f: &[u8]) -> bool {
         let header = if self.ip.v6 { 40 } else { 20 };
         self.len > 0

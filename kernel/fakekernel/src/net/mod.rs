@@ -16,16 +16,18 @@
 //!        ksocket ── udp ── Linux sockets (one bound, a pool to send from)
 //! ```
 //!
-//! Vocabulary: a *MAC* is what a provider registered; a *port* is a station on it (a VNIC, or a raw opening of the
-//! link); a *client* is who has a port open. *Marks* are what is left to do to a frame: a checksum, segmentation.
+//! Vocabulary: a *MAC* is what a provider registered; a *port* is a station on it (a VNIC, or a raw
+//! opening of the link); a *client* is who has a port open. *Marks* are what is left to do to a
+//! frame: a checksum, segmentation.
 //!
-//! Lock order: perimeter of a MAC, then the link registry, then everything else, of which no two are held at a time.
-//! No lock of ours is held over a driver's callback except the perimeter (as on illumos) and the dld module table.
+//! Lock order: perimeter of a MAC, then the link registry, then everything else, of which no two
+//! are held at a time. No lock of ours is held over a driver's callback except the perimeter (as on
+//! illumos) and the dld module table.
 //!
-//! Frames move without locks held: the ports of a MAC are a table that is replaced whole, and clients are called by
-//! thread-local scopes when everything is let go. Delivery and sending are batched by these scopes (`port::RxScope`,
-//! `udp::Batch`) that whoever starts a burst opens: the receive thread around the driver's callback, and a client's
-//! `tx`.
+//! Frames move without locks held: the ports of a MAC are a table that is replaced whole, and
+//! clients are called by thread-local scopes when everything is let go. Delivery and sending are
+//! batched by these scopes (`port::RxScope`, `udp::Batch`) that whoever starts a burst opens: the
+//! receive thread around the driver's callback, and a client's `tx`.
 
 pub mod capture;
 pub mod client;
@@ -58,7 +60,8 @@ pub fn boot(txpool: usize) {
     notify::start();
 }
 
-/// Called by shutdown after the last module is gone: stops the receive threads and frees what they hold.
+/// Called by shutdown after the last module is gone: stops the receive threads and frees what they
+/// hold.
 pub fn shutdown() {
     ksocket::reset();
     udp::stop();

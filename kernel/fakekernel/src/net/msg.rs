@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! Owned STREAMS messages: [`Msg`] is one message (a `b_cont` list of blocks), [`Chain`] a `b_next` list of them.
+//! Owned STREAMS messages: [`Msg`] is one message (a `b_cont` list of blocks), [`Chain`] a `b_next`
+//! list of them.
 //!
-//! Dropping frees. A raw pointer that leaves with `into_raw` takes the ownership along, as the C interfaces say.
+//! Dropping frees. A raw pointer that leaves with `into_raw` takes the ownership along, as the C
+//! interfaces say.
 
 use illumos_sys_hdrs as sys;
 use std::mem::ManuallyDrop;
@@ -116,7 +118,8 @@ impl Msg {
         }
     }
 
-    /// The space behind the first block's data, for a system call to write to. Then [`Msg::set_len`].
+    /// The space behind the first block's data, for a system call to write to. Then
+    /// [`Msg::set_len`].
     pub fn spare(&mut self) -> &mut [std::mem::MaybeUninit<u8>] {
         let tail = self.tailroom();
         // SAFETY: the tail lies inside the block, which we own exclusively.
@@ -143,7 +146,8 @@ impl Msg {
         unsafe { (*self.0.as_ptr()).b_rptr = (*self.0.as_ptr()).b_rptr.add(n) }
     }
 
-    /// Moves the read pointer back by `n` bytes of headroom; false when there is less or the block is shared.
+    /// Moves the read pointer back by `n` bytes of headroom; false when there is less or the block
+    /// is shared.
     pub fn grow_front(&mut self, n: usize) -> bool {
         if self.headroom() < n || !self.is_unshared() {
             return false;
@@ -238,8 +242,9 @@ impl Msg {
 
 /// What is left to do to a frame, as pattr marks on its first data block.
 ///
-/// `start` and `stuff` are offsets in bytes from the start of the network header, as `mac_hcksum_set(9F)` has them:
-/// the checksum covers from `start` to the end and is stored at `stuff`, where the pseudo-header sum already stands.
+/// `start` and `stuff` are offsets in bytes from the start of the network header, as
+/// `mac_hcksum_set(9F)` has them: the checksum covers from `start` to the end and is stored at
+/// `stuff`, where the pseudo-header sum already stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Marks {
     /// First byte covered.
@@ -407,7 +412,8 @@ impl Chain {
         })
     }
 
-    /// A copy of each message, in one block with headroom; one that there is no memory for is left out.
+    /// A copy of each message, in one block with headroom; one that there is no memory for is left
+    /// out.
     pub fn copy(&self) -> Chain {
         self.messages().filter_map(|m| m.flatten(super::offload::HEADROOM)).collect()
     }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! The notification thread: link state, MTU and transmit wakeups reach clients outside the provider's call.
+//! The notification thread: link state, MTU and transmit wakeups reach clients outside the
+//! provider's call.
 
 use super::mac;
 use parking_lot::Mutex;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! Checksums and TCP segmentation in software, for what a provider or a receiver does not do itself.
+//! Checksums and TCP segmentation in software, for what a provider or a receiver does not do
+//! itself.
 
 use super::ether::{ETHERTYPE_IPV6, IPPROTO_TCP, Ip, Link, be16};
 use super::mac::Capabilities;
@@ -11,7 +12,8 @@ use illumos_sys_hdrs::HCK_PARTIALCKSUM;
 #[error("offload marks that do not fit the frame's headers")]
 pub struct Malformed;
 
-/// Free bytes kept in front of frames: room for IPv6, UDP, VXLAN and a tag, so that encapsulation is in place.
+/// Free bytes kept in front of frames: room for IPv6, UDP, VXLAN and a tag, so that encapsulation
+/// is in place.
 pub const HEADROOM: usize = 96;
 
 /// Appends `msg` to `out`, with everything done that its marks ask for and `caps` lack.
@@ -47,7 +49,8 @@ pub fn finish(mut msg: Msg, caps: &Capabilities, out: &mut Chain) -> Result<(), 
     Ok(())
 }
 
-/// Completes a partial checksum over `frame[start..]`, stored at `stuff`, where the pseudo-header sum stands.
+/// Completes a partial checksum over `frame[start..]`, stored at `stuff`, where the pseudo-header
+/// sum stands.
 pub fn checksum(frame: &mut [u8], start: usize, stuff: usize) -> Result<(), Malformed> {
     if stuff < start || stuff + 2 > frame.len() {
         return Err(Malformed);
@@ -96,7 +99,8 @@ pub fn pseudo(frame: &[u8], ip: &Ip, len: usize) -> u64 {
     sum(ip.addresses(frame)) + sum(&len) + sum(&[0, ip.proto])
 }
 
-/// Header bytes of a TCP packet that can be cut or joined: `None` for anything else, fragments, or a truncated one.
+/// Header bytes of a TCP packet that can be cut or joined: `None` for anything else, fragments, or
+/// a truncated one.
 pub fn tcp_header_end(frame: &[u8], ip: &Ip) -> Option<usize> {
     if ip.proto != IPPROTO_TCP || ip.fragment || ip.l4 + 20 > ip.end {
         return None;
@@ -108,14 +112,16 @@ pub fn tcp_header_end(frame: &[u8], ip: &Ip) -> Option<usize> {
 const FIN_PSH: u8 = 0x09;
 const CWR: u8 = 0x80;
 
-/// Cuts a TCP frame into segments of `mss` bytes of payload. A segment there is no memory for is lost.
+/// Cuts a TCP frame into segments of `mss` bytes of payload. A segment there is no memory for is
+/// lost.
 ///
-/// IP lengths, the IPv4 id and header checksum, sequence numbers and the TCP checksum are those of separate packets.
-/// FIN and PSH stay on the last segment, CWR on the first (RFC 3168, 6.1.2).
+/// IP lengths, the IPv4 id and header checksum, sequence numbers and the TCP checksum are those of
+/// separate packets. FIN and PSH stay on the last segment, CWR on the first (RFC 3168, 6.1.2).
 pub fn segment(frame: &[u8], mss: usize, out: &mut Chain) -> Result<(), Malformed> {
     let link = Link::parse(frame).ok_or(Malformed)?;
     let mut ip = Ip::parse(frame, &link).ok_or(Malformed)?;
-    // The length fields of a frame to be cut need not be right, they have 16 bits: what counts is what is there.
+    // The length fields of a frame to be cut need not be right, they have 16 bits: what counts is
+    // what is there.
     ip.end = frame.len();
     let head = tcp_header_end(frame, &ip).ok_or(Malformed)?;
     if mss == 0 {

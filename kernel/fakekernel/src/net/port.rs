@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! Ports: the stations on a MAC, and how frames reach the clients that opened them.
 //!
-//! Delivery never recurses. Whoever brings frames in holds an [`RxScope`]; frames are put on a list of the thread by
-//! client, and the outermost scope calls the clients when it ends. So a client that answers from its callback, and
-//! whose answer goes to a sibling that answers too, costs no stack; and a batch of the socket layer reaches a client
-//! as one batch.
+//! Delivery never recurses. Whoever brings frames in holds an [`RxScope`]; frames are put on a list
+//! of the thread by client, and the outermost scope calls the clients when it ends. So a client
+//! that answers from its callback, and whose answer goes to a sibling that answers too, costs no
+//! stack; and a batch of the socket layer reaches a client as one batch.
 
 use super::capture::{self, Direction};
 use super::client::{Frames, RxBatch};
@@ -40,8 +40,8 @@ pub struct Stats {
     pub tx_bytes: AtomicU64,
     /// Received frames lost because nobody listens or there is no memory: `idrops64`.
     pub rx_drops: AtomicU64,
-    /// Frames refused on transmit, because they are too short or long, wrongly tagged, or their offload marks do not
-    /// fit: `odrops64`.
+    /// Frames refused on transmit, because they are too short or long, wrongly tagged, or their
+    /// offload marks do not fit: `odrops64`.
     pub tx_drops: AtomicU64,
 }
 
@@ -214,8 +214,8 @@ impl Port {
         self.receive_run(Chain::from_iter([msg]), group);
     }
 
-    /// Puts frames of one destination on the thread's list for each client that wants them. `group`: the destination,
-    /// if it is one.
+    /// Puts frames of one destination on the thread's list for each client that wants them.
+    /// `group`: the destination, if it is one.
     pub fn receive_run(&self, frames: Chain, group: Option<ether::Mac>) {
         let n = frames.count();
         add(&self.stats.rx_frames, n);
@@ -235,8 +235,8 @@ impl Port {
         add(&self.stats.rx_drops, n);
     }
 
-    /// Sends frames: to siblings of the MAC directly, all others to the provider. What the provider had no room
-    /// for comes back.
+    /// Sends frames: to siblings of the MAC directly, all others to the provider. What the provider
+    /// had no room for comes back.
     pub fn transmit(self: &Arc<Self>, frames: Frames, caps: &Capabilities) -> Result<(), Frames> {
         let _scope = RxScope::enter();
         let _batch = udp::Batch::open();
@@ -260,7 +260,8 @@ impl Port {
         }
     }
 
-    /// Checks and tags a frame, loops it back to siblings, and finishes what the provider cannot. `None`: refused.
+    /// Checks and tags a frame, loops it back to siblings, and finishes what the provider cannot.
+    /// `None`: refused.
     fn prepare(
         self: &Arc<Self>,
         mut msg: Msg,
@@ -381,7 +382,8 @@ impl RxScope {
 
 impl Drop for RxScope {
     fn drop(&mut self) {
-        // What callbacks bring in while we call clients joins the list: the scope counts until it is empty.
+        // What callbacks bring in while we call clients joins the list: the scope counts until it
+        // is empty.
         while RX.with_borrow(|r| r.scopes) == 1 {
             let mut list = RX.with_borrow_mut(|r| std::mem::take(&mut r.list));
             if list.is_empty() {
@@ -421,8 +423,8 @@ impl ClientCore {
         self.groups.read().iter().copied().collect()
     }
 
-    /// Sets the receive callback. With `None` no callback runs any more when this returns, unless it is called from
-    /// the callback itself.
+    /// Sets the receive callback. With `None` no callback runs any more when this returns, unless
+    /// it is called from the callback itself.
     pub fn set_rx(&self, f: Option<Arc<RxFn>>) {
         let ends = f.is_none();
         *self.rx.lock() = f;

@@ -2,13 +2,14 @@
 //! Sending datagrams through Linux sockets, many at a time.
 //!
 //! ```text
-//!   ksocket_sendmblk ─► Sender ─ queue (bounded) ─► sendmmsg, runs of equal size and destination as one UDP_SEGMENT
-//!                                   ▲ flushed when the thread's Batch ends, or when it is full
+//!   ksocket_sendmblk ─► Sender ─ queue (bounded) ─► sendmmsg; runs of equal size and
+//!                                  ▲                destination as one UDP_SEGMENT
+//!                                  └ flushed when the thread's Batch ends, or when it is full
 //! ```
 //!
-//! A thread with a [`Batch`] open collects; any other sends at once. What the socket has no room for stays in the
-//! queue, in order, and is sent by whoever comes next or by the writer thread; while the queue is full a sender is told
-//! EWOULDBLOCK and keeps its message.
+//! A thread with a [`Batch`] open collects; any other sends at once. What the socket has no room
+//! for stays in the queue, in order, and is sent by whoever comes next or by the writer thread;
+//! while the queue is full a sender is told EWOULDBLOCK and keeps its message.
 
 use super::errno;
 use super::msg::Msg;
@@ -184,8 +185,8 @@ impl Sender {
         q.waiting.clear();
     }
 
-    /// Sends a message of `len` bytes, or queues it for the end of the thread's batch. `wait`: for room, instead of
-    /// [`Outcome::Again`].
+    /// Sends a message of `len` bytes, or queues it for the end of the thread's batch. `wait`: for
+    /// room, instead of [`Outcome::Again`].
     #[inline(always)]
     pub fn send(
         self: &Arc<Self>,
@@ -265,8 +266,8 @@ impl Sender {
         }
     }
 
-    /// Sends from the front of the queue until it is empty or the socket has no room. Datagrams that the host refuses
-    /// are dropped; the last such error is the result.
+    /// Sends from the front of the queue until it is empty or the socket has no room. Datagrams
+    /// that the host refuses are dropped; the last such error is the result.
     fn flush(&self, q: &mut Queue) -> Result<(), c_int> {
         let mut result = Ok(());
         // Whether runs may be sent as one, which a path with a small MTU refuses.
@@ -311,7 +312,8 @@ fn writable(fd: RawFd, ms: c_int) {
 /// The arguments of one sendmmsg.
 struct Gather {
     iovs: Vec<libc::iovec>,
-    /// For each message: datagrams in it, iovecs in it, destination, segment size if there are several.
+    /// For each message: datagrams in it, iovecs in it, destination, segment size if there are
+    /// several.
     runs: Vec<(usize, usize, libc::sockaddr_in6, Option<u16>)>,
 }
 
@@ -367,7 +369,8 @@ impl Gather {
         let mut headers = Vec::with_capacity(self.runs.len());
         let mut at = self.iovs.as_mut_ptr();
         for ((_, iovs, to, size), control) in self.runs.iter_mut().zip(&mut controls) {
-            // SAFETY: zeroes are a valid mmsghdr; all that it points to lives until the call below returns.
+            // SAFETY: zeroes are a valid mmsghdr; all that it points to lives until the call below
+            // returns.
             unsafe {
                 let mut h: libc::mmsghdr = zeroed();
                 h.msg_hdr.msg_name = std::ptr::from_mut(to).cast();

@@ -18,8 +18,8 @@ counters! {
     OUT_DATAGRAMS = c"out_datagrams",
     /// System calls that sent them.
     OUT_CALLS = c"out_calls",
-    /// Datagrams dropped after the driver was told that they are sent: the host refused them, or they were still
-    /// queued when the socket was closed.
+    /// Datagrams dropped after the driver was told that they are sent: the host refused them, or
+    /// they were still queued when the socket was closed.
     OUT_ERRORS = c"out_errors",
     /// Times that a driver was told EAGAIN: the socket and the queue before it were full.
     OUT_BLOCKED = c"out_blocked",

@@ -125,9 +125,10 @@ unsafe extern "C" fn ioc_info(
 
 /// Creates a VNIC and starts the link when it is the first; fills in the address that it got.
 ///
-/// EINVAL: id 0, VLAN id above 4094, bad address or prefix, link is a VNIC. ENOENT: no such link. EEXIST: the id is
-/// taken, or the address on that VLAN. ENOTSUP: kinds of address and of link there are none of here, or no room for a
-/// tag. Else what the provider's start gives. `vc_diag` tells address errors apart.
+/// EINVAL: id 0, VLAN id above 4094, bad address or prefix, link is a VNIC. ENOENT: no such link.
+/// EEXIST: the id is taken, or the address on that VLAN. ENOTSUP: kinds of address and of link
+/// there are none of here, or no room for a tag. Else what the provider's start gives. `vc_diag`
+/// tells address errors apart.
 fn create(c: &mut vnic_ioc_create_t) -> Result<(), c_int> {
     c.vc_diag = diag::NONE;
     if c.vc_vnic_id == 0 || c.vc_vid > 4094 {

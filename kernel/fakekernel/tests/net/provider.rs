@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! A MAC provider whose wire is a list: what it is given to transmit can be looked at, what it is told to receive
-//! arrives. Registered by a module with a driver, through the C symbols, as a real one.
+//! A MAC provider whose wire is a list: what it is given to transmit can be looked at, what it is
+//! told to receive arrives. Registered by a module with a driver, through the C symbols, as a real
+//! one.
 use fakekernel::host::{Checks, Config, Cred, Kernel, Model, OpenDev, SelfMem, StaticModule};
 use illumos_sys_hdrs::*;
 use overlay_abi::errno::Errno;

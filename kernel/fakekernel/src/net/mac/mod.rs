@@ -1,22 +1,30 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! misc/mac: providers, their properties, and the fan-out of frames to the ports opened over them.
+//! misc/mac: providers, and the ports opened over them.
 //!
-//! A [`Mac`] is what a driver registered. A [`Port`] is a station on it: a VNIC, or a raw opening of the link itself.
-//! The set of ports is an immutable table that is swapped as a whole, so that delivery takes no lock.
+//! A [`Mac`] is what a driver registered. A [`Port`] is a station on it: a VNIC, or a raw opening
+//! of the link itself. The set of ports is an immutable table that is swapped as a whole, so that
+//! delivery takes no lock.
 //!
-//! A `mac_handle_t` points to a `Mac` that stays in memory until shutdown, so that a call with the handle of an
-//! unregistered MAC is a violation and not a crash.
+//! A `mac_handle_t` points to a `Mac` that stays in memory until shutdown, so that a call with the
+//! handle of an unregistered MAC is a violation and not a crash.
 
-use super::capture::{self, Direction};
-use super::errno::*;
-use super::ether::{self, ETHER_HDR, Link, VLAN_TAG};
-use super::msg::{Chain, Msg, Slices, block};
-use super::notify::{self, Note};
-use super::offload::HEADROOM;
-use super::perim::Perimeter;
-use super::port::{Port, RxScope};
+pub(crate) mod header;
+pub(crate) mod prop;
+
+mod fanout;
+
+pub use fanout::Ports;
+pub use prop::PropInfo;
+
 use crate::check::{Kind, violation};
 use crate::ctx;
+use crate::net::capture::{self, Direction};
+use crate::net::errno::*;
+use crate::net::ether;
+use crate::net::msg::Chain;
+use crate::net::notify::{self, Note};
+use crate::net::perim::Perimeter;
+use crate::net::port::{Port, RxScope};
 use illumos_sys_hdrs as sys;
 use parking_lot::{Mutex, RwLock};
 use std::collections::HashSet;
@@ -61,101 +69,17 @@ pub struct Mac {
 #[derive(Default)]
 struct State {
     disabled: bool,
-    /// Ports that want frames for other stations: as long as there is one the provider is promiscuous.
+    /// Ports that want frames for other stations: as long as there is one the provider is
+    /// promiscuous.
     promisc: usize,
     capabilities: Capabilities,
 }
 
-// SAFETY: the provider's pointers are passed back to its own callbacks, which are made for many threads (D_MP).
+// SAFETY: the provider's pointers are passed back to its own callbacks, which are made for many
+// threads (D_MP).
 unsafe impl Send for Mac {}
 // SAFETY: as above.
 unsafe impl Sync for Mac {}
-
-/// The ports of a MAC.
-#[derive(Default)]
-pub struct Ports {
-    /// VNICs by address and VLAN id, sorted.
-    stations: Vec<(u64, Arc<Port>)>,
-    all: Vec<Arc<Port>>,
-    /// Raw openings: they see everything.
-    raw: Vec<Arc<Port>>,
-}
-
-fn key(addr: &ether::Mac, vid: u16) -> u64 {
-    let a = addr;
-    u64::from_be_bytes([a[0], a[1], a[2], a[3], a[4], a[5], (vid >> 8) as u8, vid as u8])
-}
-
-impl Ports {
-    fn station(&self, addr: &ether::Mac, vid: u16) -> Option<&Arc<Port>> {
-        let k = key(addr, vid);
-        let i = self.stations.binary_search_by_key(&k, |(k, _)| *k).ok()?;
-        Some(&self.stations[i].1)
-    }
-
-    /// The station for a unicast frame: the one on the frame's VLAN, or else one that does its own VLANs.
-    fn unicast(&self, link: &Link) -> Option<&Arc<Port>> {
-        let vid = link.vid();
-        if vid != 0
-            && let Some(p) = self.station(&link.dst, vid)
-        {
-            return Some(p);
-        }
-        self.station(&link.dst, 0)
-    }
-}
-
-impl Ports {
-    /// Takes frames of the wire to the ports that are to have them. Runs of frames for one station stay together.
-    fn arrive(&self, mut chain: Chain) {
-        let mut run: Option<(&Arc<Port>, Chain)> = None;
-        while let Some(m) = chain.pop() {
-            let Some(link) = Link::parse(m.head()).or_else(|| peek_link(&m)) else { continue };
-            let station = match self.unicast(&link) {
-                Some(p) if p.vid == 0 && self.raw.is_empty() => p,
-                _ => {
-                    flush(run.take());
-                    self.deliver(m, &link, None);
-                    continue;
-                }
-            };
-            if let Some(other) = run.take_if(|(p, _)| !Arc::ptr_eq(p, station)) {
-                flush(Some(other));
-            }
-            run.get_or_insert_with(|| (station, Chain::default())).1.push(m);
-        }
-        flush(run);
-    }
-
-    /// Fans a frame out to the ports that are to have it; `from` is the one that sent it, `None` for the wire. What
-    /// the wire should have (too) comes back.
-    pub fn deliver(&self, msg: Msg, link: &Link, from: Option<&Arc<Port>>) -> Option<Msg> {
-        let other = |p: &Arc<Port>| from.is_none_or(|f| !Arc::ptr_eq(f, p));
-        if ether::is_group(&link.dst) {
-            for p in self.all.iter().filter(|p| other(p) && p.hears(link)) {
-                if let Some(c) = msg.flatten(HEADROOM) {
-                    p.receive(c, link);
-                }
-            }
-            return Some(msg);
-        }
-        for p in self.raw.iter().filter(|p| other(p)) {
-            if let Some(c) = msg.flatten(HEADROOM) {
-                p.receive(c, link);
-            }
-        }
-        match self.unicast(link) {
-            Some(p) => {
-                // To itself: nobody else would answer.
-                if other(p) {
-                    p.receive(msg, link);
-                }
-                None
-            }
-            None => Some(msg),
-        }
-    }
-}
 
 impl Mac {
     /// The provider behind a handle; a violation and `None` for a null or unregistered one.
@@ -179,7 +103,8 @@ impl Mac {
     }
 
     fn cb(&self) -> &mac_callbacks_t {
-        // SAFETY: the driver keeps its callbacks until mac_unregister, after which nothing calls here.
+        // SAFETY: the driver keeps its callbacks until mac_unregister, after which nothing calls
+        // here.
         unsafe { &*self.callbacks }
     }
 
@@ -233,7 +158,8 @@ impl Mac {
         if first {
             self.start()?;
         }
-        // A provider without filters for many addresses hears all of them: what its own address does not cover.
+        // A provider without filters for many addresses hears all of them: what its own address
+        // does not cover.
         let foreign = port.addr != Some(self.src_addr);
         if let Err(e) = self.promisc(foreign, true) {
             if first {
@@ -241,44 +167,27 @@ impl Mac {
             }
             return Err(e);
         }
-        self.swap(|t| {
-            match &port.addr {
-                Some(a) => {
-                    t.stations.push((key(a, port.vid), port.clone()));
-                    t.stations.sort_by_key(|(k, _)| *k);
-                }
-                None => t.raw.push(port.clone()),
-            }
-            t.all.push(port.clone());
-        });
+        self.replace(self.table().with(port));
         Ok(())
     }
 
-    /// Takes a port off and stops the provider after the last one. Frames in delivery may still reach it.
+    /// Takes a port off and stops the provider after the last one. Frames in delivery may still
+    /// reach it.
     pub fn detach(&self, port: &Arc<Port>) {
         let _in = self.perim.guard();
-        let mut found = false;
-        self.swap(|t| {
-            found = t.all.iter().any(|p| Arc::ptr_eq(p, port));
-            t.all.retain(|p| !Arc::ptr_eq(p, port));
-            t.raw.retain(|p| !Arc::ptr_eq(p, port));
-            t.stations.retain(|(_, p)| !Arc::ptr_eq(p, port));
-        });
-        if !found {
+        let before = self.table();
+        if !before.all.iter().any(|p| Arc::ptr_eq(p, port)) {
             return;
         }
+        self.replace(before.without(port));
         let _ = self.promisc(port.addr != Some(self.src_addr), false);
         if self.table().all.is_empty() {
             self.stop();
         }
     }
 
-    fn swap(&self, change: impl FnOnce(&mut Ports)) {
-        let old = self.table();
-        let mut new =
-            Ports { stations: old.stations.clone(), all: old.all.clone(), raw: old.raw.clone() };
-        change(&mut new);
-        *self.ports.write() = Arc::new(new);
+    fn replace(&self, table: Ports) {
+        *self.ports.write() = Arc::new(table);
     }
 
     fn start(&self) -> Result<(), c_int> {
@@ -364,7 +273,8 @@ impl Mac {
         }
     }
 
-    /// Hands frames to the provider; what it had no room for comes back. The caller holds a port open.
+    /// Hands frames to the provider; what it had no room for comes back. The caller holds a port
+    /// open.
     pub fn transmit(&self, chain: Chain) -> Chain {
         let Some(tx) = self.cb().mc_tx else { return Chain::default() };
         if capture::any() {
@@ -380,25 +290,6 @@ impl Mac {
         self.ports.read().clone()
     }
 
-    /// Sets the MTU through the provider, as mac_set_prop does.
-    pub fn set_mtu(&self, mtu: u32) -> Result<(), c_int> {
-        let (true, Some(set)) = (self.has(MC_SETPROP), self.cb().mc_setprop) else {
-            return Err(ENOTSUP);
-        };
-        if mtu == self.max_sdu() {
-            return Ok(());
-        }
-        // A VNIC that was given an MTU of its own keeps it: the link may not fall below.
-        if self.table().all.iter().any(|p| p.own_mtu().is_some_and(|own| mtu < own)) {
-            return Err(EBUSY);
-        }
-        // SAFETY: the name and value outlive the call.
-        ok(unsafe {
-            set(self.driver_arg, c"mtu".as_ptr(), MAC_PROP_MTU, 4, (&raw const mtu).cast())
-        })?;
-        self.update_max_sdu(mtu)
-    }
-
     fn update_max_sdu(&self, sdu: u32) -> Result<(), c_int> {
         if sdu == 0 || sdu < self.min_sdu {
             return Err(EINVAL);
@@ -408,71 +299,6 @@ impl Mac {
         }
         Ok(())
     }
-
-    /// Reads a property of the provider into `value`.
-    pub fn get_prop(&self, id: c_int, name: &CStr, value: &mut [u8]) -> Result<(), c_int> {
-        match id {
-            MAC_PROP_MTU => put(value, &self.max_sdu().to_ne_bytes()),
-            MAC_PROP_STATUS => put(value, &self.link_state().to_ne_bytes()),
-            _ => match self.cb().mc_getprop {
-                // SAFETY: the buffer is as long as said.
-                Some(get) if self.has(MC_GETPROP) => ok(unsafe {
-                    get(
-                        self.driver_arg,
-                        name.as_ptr(),
-                        id,
-                        u32::try_from(value.len()).map_err(|_| EINVAL)?,
-                        value.as_mut_ptr().cast(),
-                    )
-                }),
-                _ => Err(ENOTSUP),
-            },
-        }
-    }
-
-    /// Sets a property. The caller is in the perimeter.
-    pub fn set_prop(&self, id: c_int, name: &CStr, value: &[u8]) -> Result<(), c_int> {
-        match id {
-            MAC_PROP_MTU => match value.first_chunk() {
-                Some(v) => self.set_mtu(u32::from_ne_bytes(*v)),
-                None => Err(EINVAL),
-            },
-            MAC_PROP_STATUS => Err(ENOTSUP),
-            _ => match self.cb().mc_setprop {
-                // SAFETY: as in get_prop.
-                Some(set) if self.has(MC_SETPROP) => ok(unsafe {
-                    set(
-                        self.driver_arg,
-                        name.as_ptr(),
-                        id,
-                        u32::try_from(value.len()).map_err(|_| EINVAL)?,
-                        value.as_ptr().cast(),
-                    )
-                }),
-                _ => Err(ENOTSUP),
-            },
-        }
-    }
-
-    /// Default, range and permission of a property, from the provider's mc_propinfo.
-    pub fn prop_info(&self, id: c_int, name: &CStr, info: &mut PropInfo<'_>) -> Result<(), c_int> {
-        info.perm = if id == MAC_PROP_STATUS { MAC_PROP_PERM_READ } else { MAC_PROP_PERM_RW };
-        if id == MAC_PROP_STATUS {
-            return Ok(());
-        }
-        if let (true, Some(ask)) = (self.has(MC_PROPINFO), self.cb().mc_propinfo) {
-            // SAFETY: the handle is `info`, which the set functions take back within this call.
-            unsafe { ask(self.driver_arg, name.as_ptr(), id, std::ptr::from_mut(info).cast()) }
-        }
-        if info.errno == 0 { Ok(()) } else { Err(info.errno) }
-    }
-}
-
-/// Gives a run of frames to its station.
-fn flush(run: Option<(&Arc<Port>, Chain)>) {
-    if let Some((port, frames)) = run {
-        port.receive_run(frames, None);
-    }
 }
 
 fn ok(e: c_int) -> Result<(), c_int> {
@@ -481,31 +307,6 @@ fn ok(e: c_int) -> Result<(), c_int> {
 
 fn errno(r: Result<(), c_int>) -> c_int {
     r.err().unwrap_or(0)
-}
-
-fn put(to: &mut [u8], from: &[u8]) -> Result<(), c_int> {
-    to.get_mut(..from.len()).ok_or(EINVAL)?.copy_from_slice(from);
-    Ok(())
-}
-
-/// Reads a link header that may be spread over blocks.
-fn peek_link(msg: &Msg) -> Option<Link> {
-    let mut b = [0; ETHER_HDR + VLAN_TAG];
-    let n = msg.peek(&mut b);
-    Link::parse(&b[..n])
-}
-
-/// What mac_prop_info collects from a provider.
-#[derive(Default)]
-pub struct PropInfo<'a> {
-    /// Where the default goes; `None` when nobody asked.
-    pub default: Option<&'a mut [u8]>,
-    /// Ranges so far, and how many there may be; `None` when nobody asked.
-    pub ranges: Option<(&'a mut Vec<mac_propval_uint32_range_t>, usize)>,
-    /// `MAC_PROP_PERM_*`.
-    pub perm: u32,
-    /// 0, or why the caller's buffers did not do: ENOBUFS, ENOSPC.
-    pub errno: c_int,
 }
 
 /// Forgets everything, at shutdown: no driver is loaded any more.
@@ -713,86 +514,6 @@ unsafe extern "C" fn mac_sdu_get(mh: mac_handle_t, min: *mut u32, max: *mut u32)
     }
 }
 
-/// Fills `info` from the first block. Sap numbers up to 1500 are lengths of 802.3 frames and bind as 0.
-///
-/// # Safety
-/// `mp` is a message, `info` a place for the result.
-unsafe fn header_info(mp: *mut mblk_t, info: *mut mac_header_info_t) -> c_int {
-    // SAFETY: the caller's message.
-    let b = unsafe { block(mp) };
-    if b.len() < ETHER_HDR {
-        return EINVAL;
-    }
-    let ty = u32::from(u16::from_be_bytes([b[12], b[13]]));
-    let (bindsap, pktsize) = if ty <= 1500 { (0, ETHER_HDR + ty as usize) } else { (ty, 0) };
-    let dsttype = if b[..6] == ether::BROADCAST {
-        MAC_ADDRTYPE_BROADCAST
-    } else if b[0] & 1 != 0 {
-        MAC_ADDRTYPE_MULTICAST
-    } else {
-        MAC_ADDRTYPE_UNICAST
-    };
-    // SAFETY: the caller's place, which need not be initialised.
-    unsafe {
-        info.write(mac_header_info_t {
-            mhi_hdrsize: ETHER_HDR,
-            mhi_pktsize: pktsize,
-            mhi_daddr: b.as_ptr(),
-            mhi_saddr: b.as_ptr().add(6),
-            mhi_origsap: ty,
-            mhi_bindsap: bindsap,
-            mhi_dsttype: dsttype,
-            mhi_tci: 0,
-            mhi_istagged: 0,
-            mhi_ispvid: 0,
-        });
-    }
-    0
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn mac_header_info(
-    _mh: mac_handle_t,
-    mp: *mut mblk_t,
-    info: *mut mac_header_info_t,
-) -> c_int {
-    // SAFETY: the driver's message and place.
-    unsafe { header_info(mp, info) }
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn mac_vlan_header_info(
-    _mh: mac_handle_t,
-    mp: *mut mblk_t,
-    info: *mut mac_header_info_t,
-) -> c_int {
-    // SAFETY: as above; on success `info` is filled and its addresses point into the first block.
-    unsafe {
-        let e = header_info(mp, info);
-        if e != 0 || (*info).mhi_bindsap != ETHERTYPE_VLAN {
-            return e;
-        }
-        // The tag may lie in the next block: read it over the boundary, the message stays as it is.
-        let mut h = [0; ETHER_HDR + VLAN_TAG];
-        let mut n = 0;
-        for s in Slices::of(mp) {
-            let k = s.len().min(h.len() - n);
-            h[n..n + k].copy_from_slice(&s[..k]);
-            n += k;
-        }
-        if n < h.len() {
-            return EINVAL;
-        }
-        let sap = u32::from(u16::from_be_bytes([h[16], h[17]]));
-        (*info).mhi_hdrsize = h.len();
-        (*info).mhi_tci = u16::from_be_bytes([h[14], h[15]]);
-        (*info).mhi_istagged = 1;
-        (*info).mhi_bindsap = if sap <= 1500 { 0 } else { sap };
-        // The canonical format indicator means addresses in another bit order: not Ethernet.
-        if (*info).mhi_tci & 0x1000 != 0 { EINVAL } else { 0 }
-    }
-}
-
 #[unsafe(no_mangle)]
 unsafe extern "C" fn mac_perim_enter_by_mh(mh: mac_handle_t, mph: *mut mac_perim_handle_t) {
     // SAFETY: a handle of mac_register and the caller's place.
@@ -819,119 +540,8 @@ unsafe extern "C" fn mac_perim_held(mh: mac_handle_t) -> boolean_t {
     unsafe { Mac::of(mh, "mac_perim_held") }.is_some_and(|m| m.perim.held()).into()
 }
 
-/// # Safety
-/// `name` is null or a C string that outlives `'a`.
-unsafe fn prop_name<'a>(name: *const c_char) -> &'a CStr {
-    // SAFETY: as the caller says.
-    if name.is_null() { c"" } else { unsafe { CStr::from_ptr(name) } }
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn mac_set_prop(
-    mh: mac_handle_t,
-    id: mac_prop_id_t,
-    name: *mut c_char,
-    value: *mut c_void,
-    size: u32,
-) -> c_int {
-    // SAFETY: the value has `size` bytes, or is null.
-    unsafe {
-        let Some(mac) = Mac::of(mh, "mac_set_prop") else { return EINVAL };
-        if !mac.perim.held() {
-            violation(Kind::NotOwner, "mac_set_prop outside the perimeter");
-        }
-        let value = match size {
-            0 => &[],
-            _ if value.is_null() => return EINVAL,
-            n => std::slice::from_raw_parts(value.cast::<u8>(), n as usize),
-        };
-        errno(mac.set_prop(id, prop_name(name), value))
-    }
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn mac_prop_info(
-    mh: mac_handle_t,
-    id: mac_prop_id_t,
-    name: *mut c_char,
-    default: *mut c_void,
-    default_size: u32,
-    range: *mut mac_propval_range_t,
-    perm: *mut u32,
-) -> c_int {
-    // SAFETY: each place is null or the caller's, with the sizes it gives.
-    unsafe {
-        let Some(mac) = Mac::of(mh, "mac_prop_info") else { return EINVAL };
-        let mut ranges = Vec::new();
-        let mut info = PropInfo::default();
-        if !default.is_null() {
-            let d = std::slice::from_raw_parts_mut(default.cast::<u8>(), default_size as usize);
-            d.fill(0);
-            info.default = Some(d);
-        }
-        if !range.is_null() {
-            let room = (*range).mpr_count as usize;
-            (*range).mpr_count = 0;
-            info.ranges = Some((&mut ranges, room));
-        }
-        let r = mac.prop_info(id, prop_name(name), &mut info);
-        if !perm.is_null() {
-            *perm = info.perm;
-        }
-        if !range.is_null() && !ranges.is_empty() {
-            (*range).mpr_type = MAC_PROPVAL_UINT32;
-            (*range).mpr_count = ranges.len() as u32;
-            let at = (&raw mut (*range).mpr_uint32).cast::<mac_propval_uint32_range_t>();
-            std::ptr::copy_nonoverlapping(ranges.as_ptr(), at, ranges.len());
-        }
-        errno(r)
-    }
-}
-
-/// # Safety
-/// `ph` is the handle that mc_propinfo was called with, and that call has not returned.
-unsafe fn prop_state<'a>(ph: mac_prop_info_handle_t) -> &'a mut PropInfo<'a> {
-    // SAFETY: as the caller says.
-    unsafe { &mut *ph.cast::<PropInfo<'a>>() }
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn mac_prop_info_set_default_uint32(ph: mac_prop_info_handle_t, value: u32) {
-    // SAFETY: called from mc_propinfo.
-    let info = unsafe { prop_state(ph) };
-    if let Some(d) = &mut info.default
-        && put(d, &value.to_ne_bytes()).is_err()
-    {
-        info.errno = ENOBUFS;
-    }
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn mac_prop_info_set_range_uint32(
-    ph: mac_prop_info_handle_t,
-    min: u32,
-    max: u32,
-) {
-    // SAFETY: as above.
-    let info = unsafe { prop_state(ph) };
-    if let Some((ranges, room)) = &mut info.ranges {
-        if ranges.len() < *room {
-            ranges.push(mac_propval_uint32_range_t { mpur_min: min, mpur_max: max });
-        } else {
-            info.errno = ENOSPC;
-        }
-    }
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn mac_prop_info_set_perm(ph: mac_prop_info_handle_t, perm: u8) {
-    // SAFETY: as above.
-    unsafe { prop_state(ph) }.perm = perm.into();
-}
-
 crate::symbols! { SYMBOLS "misc/mac":
-    mac_init_ops, mac_fini_ops, mac_alloc, mac_free, mac_register, mac_disable, mac_unregister, mac_rx,
-    mac_tx_update, mac_link_update, mac_maxsdu_update, mac_sdu_get, mac_header_info, mac_vlan_header_info,
-    mac_perim_enter_by_mh, mac_perim_exit, mac_perim_held, mac_set_prop, mac_prop_info,
-    mac_prop_info_set_default_uint32, mac_prop_info_set_range_uint32, mac_prop_info_set_perm,
+    mac_init_ops, mac_fini_ops, mac_alloc, mac_free, mac_register, mac_disable, mac_unregister,
+    mac_rx, mac_tx_update, mac_link_update, mac_maxsdu_update, mac_sdu_get, mac_perim_enter_by_mh,
+    mac_perim_exit, mac_perim_held,
 }
