@@ -17,7 +17,8 @@ pub trait Source: Send + Sync + 'static {
 /// A kstat that shows a source; gone after drop, which waits for readers.
 pub struct Kstat<S: Source> {
     ks: NonNull<sys::kstat_t>,
-    source: KArc<S>,
+    /// Held for the callback.
+    _source: KArc<S>,
 }
 
 // SAFETY: only create, install and delete happen through it.
@@ -53,12 +54,7 @@ impl<S: Source> Kstat<S> {
             (*p).ks_update = Some(update::<S>);
             sys::kstat_install(p);
         }
-        Some(Kstat { ks, source })
-    }
-
-    /// The counters.
-    pub fn source(&self) -> &KArc<S> {
-        &self.source
+        Some(Kstat { ks, _source: source })
     }
 }
 

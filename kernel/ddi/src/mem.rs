@@ -277,11 +277,6 @@ impl<T> KVec<T> {
         }
     }
 
-    /// Takes out the last element.
-    pub fn pop(&mut self) -> Option<T> {
-        self.remove(self.len.checked_sub(1)?)
-    }
-
     fn free_memory(&mut self) {
         if let Ok(layout) = Layout::array::<T>(self.room) {
             // SAFETY: allocated in `reserve` with this layout (or no bytes at all).

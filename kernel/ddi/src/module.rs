@@ -85,9 +85,3 @@ pub fn load(subdir: &CStr, name: &CStr) -> bool {
     // SAFETY: both strings are read only.
     unsafe { sys::modload(subdir.as_ptr(), name.as_ptr()) != -1 }
 }
-
-/// Writes a line to the system log.
-pub fn warn(text: &'static CStr) {
-    // SAFETY: the format takes one string.
-    unsafe { sys::cmn_err(sys::CE_WARN, c"%s".as_ptr(), text.as_ptr()) };
-}

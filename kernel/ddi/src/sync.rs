@@ -46,11 +46,6 @@ impl<T> KMutex<T> {
         unsafe { sys::mutex_enter(self.word.lock.get()) };
         KMutexGuard { mutex: self, _here: core::marker::PhantomData }
     }
-
-    /// The value of a lock nobody else can reach.
-    pub fn get_mut(&mut self) -> &mut T {
-        self.value.get_mut()
-    }
 }
 
 impl<T> Drop for KMutex<T> {
