@@ -1,9 +1,5 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! The program as it is started, used and stopped, over a kernel of one device.
-#[path = "../../../lib/libvarpd/tests/common/mod.rs"]
-mod common;
-
-use common::*;
 use devctl::server::Server;
 use libvarpd_client::Client;
 use overlay_abi::errno::Errno;
@@ -15,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
+use varpd_harness::*;
 
 fn varpd(root: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_varpd"));

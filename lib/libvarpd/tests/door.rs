@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! Door messages as bytes: lengths, commands, data models, privileges.
-mod common;
-
-use common::*;
 use door::{Model, PeerCred};
 use libvarpd::message;
 use overlay_abi::door::*;
@@ -10,6 +7,7 @@ use overlay_abi::errno::Errno;
 use overlay_abi::ids::{LinkId, MacAddr};
 use overlay_abi::target::*;
 use proptest::prelude::*;
+use varpd_harness::*;
 use zerocopy::FromZeros;
 
 const MODELS: [Model; 2] = [Model::Lp64, Model::Ilp32];
@@ -48,7 +46,7 @@ fn stranger(model: Model) -> PeerCred {
 
 #[test]
 fn every_length_below_616_is_malformed() {
-    let host = Host::new();
+    let host = Host::bare();
     for model in MODELS {
         for len in 0..616 {
             for command in [1, 14] {
@@ -62,7 +60,7 @@ fn every_length_below_616_is_malformed() {
 
 #[test]
 fn every_command_that_is_none_is_malformed() {
-    let host = Host::new();
+    let host = Host::bare();
     for command in [0, 15, 16, 255, 0x0100_0000, u32::MAX] {
         for len in [616, 617, 4096] {
             let reply = host.varpd.answer(&message(command, len), &me(Model::Lp64));
@@ -73,7 +71,7 @@ fn every_command_that_is_none_is_malformed() {
 
 #[test]
 fn replies_have_the_length_and_command_of_the_request() {
-    let host = Host::new();
+    let host = Host::bare();
     for model in MODELS {
         for command in 1..15 {
             for len in [616, 617, 700, 3632, 65536] {
@@ -305,7 +303,7 @@ fn names_without_nul_end_with_their_field() {
 /// The original left a stale door behind when it could not make one, and the file when it ended.
 #[test]
 fn defect_35_the_door_comes_and_goes_with_its_server() {
-    let mut host = Host::new();
+    let mut host = Host::bare();
     let path = host.dir.path().join("varpd.door");
     assert!(host.varpd.serve(&path).is_err(), "there is one already");
     assert_eq!(host.client.instance_lookup(LinkId(1)), Err(Errno::ENOENT), "which still answers");

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! Instances from creation to destruction, and their properties.
-mod common;
-
-use common::*;
 use overlay_abi::errno::Errno;
 use overlay_abi::ids::{LinkId, MacAddr, UnderlayAddr, VarpdId};
 use overlay_abi::props::*;
 use overlay_abi::target::*;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
+use varpd_harness::*;
 
 fn v6(text: &str) -> [u8; 16] {
     UnderlayAddr::new(text.parse().unwrap(), 0).ip
@@ -320,7 +318,7 @@ fn the_next_varpd_answers_what_the_last_one_left() {
     assert!(libvarpd::Varpd::new(&host.root, log.clone()).is_err(), "one at a time");
     // The lookup threads have their own references until they have returned.
     let old = std::mem::replace(&mut host.varpd, {
-        let other = Host::new();
+        let other = Host::bare();
         std::sync::Arc::clone(&other.varpd)
     });
     while std::sync::Arc::strong_count(&old) > 1 {
@@ -352,7 +350,7 @@ fn what_passes_is_tried_again() {
 
 #[test]
 fn what_does_not_pass_ends_lookups() {
-    let host = Host::new();
+    let host = Host::bare();
     for e in [Errno::EPERM, Errno::ENXIO, Errno::EFAULT] {
         let before = host.kernel.state().fail_lookups.len();
         assert_eq!(before, 0);
@@ -365,7 +363,7 @@ fn what_does_not_pass_ends_lookups() {
 
 #[test]
 fn when_the_kernel_goes_lookups_end_with_an_error() {
-    let mut host = Host::new();
+    let mut host = Host::bare();
     let varpd = std::sync::Arc::clone(&host.varpd);
     let thread = std::thread::spawn(move || varpd.run_lookups());
     std::thread::sleep(Duration::from_millis(50));

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! Plugins that load, plugins that do not, and what they may do to varpd.
-mod common;
-
-use common::*;
 use libvarpd::cabi;
 use overlay_abi::errno::Errno;
 use overlay_abi::ids::LinkId;
 use overlay_abi::provider::VARPD_CURRENT_VERSION;
 use overlay_abi::target::*;
 use std::ptr::{null, null_mut};
+use varpd_harness::*;
 
 #[test]
 fn the_direct_plugin_loads() {
@@ -47,7 +45,7 @@ fn answers_may_come_later_from_other_threads() {
 
 #[test]
 fn a_directory_64_is_preferred_and_a_missing_one_is_an_error() {
-    let host = Host::new();
+    let host = Host::bare();
     let dir = host.dir.path();
     compile(&dir.join("outside.so"), &["NAME=\"outside\""]);
     std::fs::create_dir(dir.join("64")).unwrap();
@@ -60,7 +58,7 @@ fn a_directory_64_is_preferred_and_a_missing_one_is_an_error() {
 
 #[test]
 fn files_that_are_no_plugins_do_not_stop_the_others() {
-    let host = Host::new();
+    let host = Host::bare();
     let dir = host.dir.path();
     write(&dir.join("a-text.so"), b"not a shared object");
     write(&dir.join("b-empty.so"), b"");

@@ -1,15 +1,12 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! The example plugin, loaded by a real libvarpd.
-#[path = "../../libvarpd/tests/common/mod.rs"]
-mod common;
-
-use common::*;
 use overlay_abi::errno::Errno;
 use overlay_abi::ids::VarpdId;
 use overlay_abi::props::{Values, parse_possible};
+use varpd_harness::*;
 
 fn host() -> Host {
-    let host = Host::new();
+    let host = Host::bare();
     let exe = std::env::current_exe().unwrap();
     let examples = exe.ancestors().nth(2).unwrap().join("examples");
     host.varpd.load_plugin(&examples.join("libbymac.so"));

@@ -13,7 +13,6 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 const EXE: &str = env!("CARGO_BIN_EXE_overlay-tools");
-const TOP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
 /// The first three bytes of underlay addresses, of this test process' own.
 fn prefix() -> [u8; 3] {
@@ -37,10 +36,10 @@ impl Host {
         let plugins = dir.path().join("plugins");
         std::fs::create_dir(&plugins)?;
         let [a, b, c] = prefix();
-        plugin(
+        varpd_harness::compile(
             &plugins.join("libvarpd_test.so"),
             &[&format!("PREFIX={a},{b},{c}"), &format!("PEER={peer}")],
-        )?;
+        );
         let kernel = spawn(dir.path(), "fakekerneld", &["--checks".into(), "debug".into()])?;
         let overlay = dir.path().join("root/dev/overlay");
         wait("fakekerneld", || overlay.exists())?;
@@ -91,21 +90,21 @@ impl Host {
 
     /// Pings the guest of another host; all must come back.
     fn reaches(&self, to: &Host) -> Result<()> {
-        let report = self.ping([10, 0, 0, to.last].into(), 3000)?;
+        let report = self.ping([10, 0, 0, to.last].into(), 5, 3000)?;
         ensure!(report.received == report.sent, "{report:?}");
         Ok(())
     }
 
     /// Pings an address that must not answer.
     fn misses(&self, to: [u8; 4]) -> Result<()> {
-        let report = self.ping(to.into(), 100)?;
+        let report = self.ping(to.into(), 1, 100)?;
         ensure!(report.received == 0, "{report:?}");
         Ok(())
     }
 
-    fn ping(&self, to: IpAddr, timeout_ms: u32) -> Result<PingReport> {
+    fn ping(&self, to: IpAddr, count: u32, timeout_ms: u32) -> Result<PingReport> {
         let link = "vn0".into();
-        let ping = Ping { link, to, count: 5, size: 56, interval_ms: 0, timeout_ms };
+        let ping = Ping { link, to, count, size: 56, interval_ms: 0, timeout_ms };
         Ok(self.fkadm()?.guest_ping(ping)?)
     }
 
@@ -161,19 +160,6 @@ fn wait(what: &str, holds: impl Fn() -> bool) -> Result<()> {
         ensure!(Instant::now() < end, "timed out: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
-    Ok(())
-}
-
-/// Compiles the plugin that libvarpd is tested with.
-fn plugin(out: &Path, defines: &[&str]) -> Result<()> {
-    let done = Command::new("cc")
-        .args(["-shared", "-fPIC", "-std=gnu99", "-pthread", "-o"])
-        .arg(out)
-        .args(defines.iter().map(|d| format!("-D{d}")))
-        .arg(format!("-I{TOP}/usr/include"))
-        .arg(format!("{TOP}/lib/libvarpd/tests/plugins/plugin.c"))
-        .output()?;
-    ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     Ok(())
 }
 

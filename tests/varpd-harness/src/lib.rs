@@ -1,6 +1,14 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! A kernel that is only /dev/overlay, with the rules of spec/varpd.md 9.3, and a varpd over it.
-#![allow(dead_code, reason = "each test file uses its own part")]
+//! What tests of varpd share: a kernel that is only /dev/overlay, a varpd over it, and a plugin in C.
+//!
+//! ```text
+//!   test --> Client ==door==> Varpd ==ioctl==> FakeOverlay <-- ask(), answer() -- test
+//!                               |
+//!                          plugin.c, compiled with the definitions a test wants
+//! ```
+//!
+//! The kernel keeps the rules of spec/varpd.md 9.3 and fails on demand. The tests in `system` use the real one.
+//! An executable that loads plugins must export libvarpd's functions: see build.rs of libvarpd.
 
 use devctl::server::{Handle, Kernel, Server, UserMem};
 use devctl::{Model, OpenFlags, PeerCred, Root};
@@ -22,38 +30,52 @@ use zerocopy::{FromBytes, FromZeros, IntoBytes};
 /// What the kernel knows of a link.
 #[derive(Default)]
 pub struct Link {
+    /// Parts a destination must have, `OVERLAY_PLUGIN_D_*`.
     pub needs: u32,
+    /// Virtual network.
     pub vnetid: u64,
+    /// What varpd associated it with.
     pub associated: Option<overlay_targ_associate_t>,
+    /// Why it is degraded, if it is.
     pub degraded: Option<String>,
+    /// Target cache.
     pub cache: BTreeMap<[u8; 6], overlay_targ_cache_entry_t>,
 }
 
+/// Everything the kernel knows, for tests to look at and change.
 #[derive(Default)]
 pub struct State {
+    /// Overlay links by id.
     pub links: HashMap<u32, Link>,
+    /// Requests that nobody has.
     pub queue: VecDeque<overlay_targ_lookup_t>,
     /// Requests that varpd has and did not answer, in the order they were taken.
     pub outstanding: Vec<overlay_targ_lookup_t>,
     /// Answers: the point, or a drop.
     pub answers: Vec<(u64, Option<overlay_target_point_t>)>,
+    /// Frames injected, with their link.
     pub injected: Vec<(u64, Vec<u8>)>,
+    /// What associations fail with.
     pub fail_associate: Option<Errno>,
-    /// What the next lookups and answers fail with, last first.
+    /// What the next lookups fail with, last first.
     pub fail_lookups: Vec<Errno>,
+    /// What the next answers fail with, last first.
     pub fail_answers: Vec<Errno>,
     opened: bool,
     last_request: u64,
 }
 
+/// The kernel.
 #[derive(Clone, Default)]
-pub struct FakeOverlay(pub Arc<(Mutex<State>, Condvar)>);
+pub struct FakeOverlay(Arc<(Mutex<State>, Condvar)>);
 
 impl FakeOverlay {
+    /// Its state, locked.
     pub fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Makes an overlay link with the virtual network 100 + its id.
     pub fn add_link(&self, link: u32, needs: u32) {
         let link_state = Link { needs, vnetid: 100 + u64::from(link), ..Link::default() };
         self.state().links.insert(link, link_state);
@@ -265,6 +287,7 @@ impl Handle for Open {
 pub struct Log(Arc<Mutex<Vec<String>>>);
 
 impl Log {
+    /// All lines so far.
     pub fn text(&self) -> String {
         self.0.lock().unwrap().join("\n")
     }
@@ -292,13 +315,21 @@ impl slog::Drain for Log {
 
 /// A host: a kernel, a varpd over it with lookup threads and a door.
 pub struct Host {
+    /// A client of its door.
     pub client: Client,
+    /// Its door.
     pub door: Option<door::Server>,
+    /// Its varpd.
     pub varpd: Arc<Varpd>,
+    /// Its kernel.
     pub kernel: FakeOverlay,
+    /// What serves /dev/overlay; without it the kernel is dead.
     pub server: Option<Server>,
+    /// What varpd logged.
     pub log: Log,
+    /// Its root directory.
     pub root: Root,
+    /// The same, removed in the end.
     pub dir: TempDir,
 }
 
@@ -316,7 +347,8 @@ pub fn boot(dir: &Path) -> (Root, FakeOverlay, Server) {
 pub const VXLAN: u32 = OVERLAY_PLUGIN_D_IP | OVERLAY_PLUGIN_D_PORT;
 
 impl Host {
-    pub fn new() -> Host {
+    /// A host without plugins.
+    pub fn bare() -> Host {
         let dir = tempfile::tempdir().unwrap();
         let (root, kernel, server) = boot(dir.path());
         let log = Log::default();
@@ -335,7 +367,7 @@ impl Host {
     /// A host with the plugins that `plugin.c` makes of these definitions, each in a file of its
     /// own.
     pub fn with_c_plugins(plugins: &[&[&str]]) -> Host {
-        let host = Host::new();
+        let host = Host::bare();
         let dir = host.dir.path();
         std::thread::scope(|s| {
             for (n, defines) in plugins.iter().enumerate() {
@@ -348,7 +380,7 @@ impl Host {
 
     /// A host with the direct plugin.
     pub fn with_direct() -> Host {
-        let host = Host::new();
+        let host = Host::bare();
         let so = beside_test("libvarpd_direct.so");
         std::os::unix::fs::symlink(so, host.dir.path().join("libvarpd_direct.so")).unwrap();
         host.varpd.load_plugins(host.dir.path()).unwrap();
@@ -379,17 +411,23 @@ impl Drop for Host {
     }
 }
 
+/// How often the functions of a C plugin were called.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Calls {
+    /// `vpo_create`
     pub create: i32,
+    /// `vpo_start`
     pub start: i32,
+    /// `vpo_stop`
     pub stop: i32,
+    /// `vpo_destroy`
     pub destroy: i32,
-    /// Lookups, default and properties.
+    /// `vpo_lookup`
     pub running: i32,
     /// Calls at a time when there should have been none.
     pub wrong: i32,
+    /// What the last registration returned, in numbers of the host.
     pub register: i32,
 }
 
@@ -401,10 +439,9 @@ pub fn beside_test(name: &str) -> PathBuf {
     found.unwrap_or_else(|| panic!("{name} is not beside {}", exe.display()))
 }
 
-/// Makes a plugin of tests/plugins/plugin.c.
+/// Makes a plugin of `plugin.c`, which lists what may be defined.
 pub fn compile(out: &Path, defines: &[&str]) {
-    // This file is part of tests of other crates too.
-    let top = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let done = Command::new("cc")
         .args([
             "-shared",
@@ -419,8 +456,8 @@ pub fn compile(out: &Path, defines: &[&str]) {
         .arg(out)
         .args(defines.iter().map(|d| format!("-D{d}")))
         .arg("-I")
-        .arg(top.join("usr/include"))
-        .arg(top.join("lib/libvarpd/tests/plugins/plugin.c"))
+        .arg(here.join("../../usr/include"))
+        .arg(here.join("plugin.c"))
         .output()
         .expect("cc runs");
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
