@@ -13,7 +13,7 @@
 use ddi::Errno;
 use ddi::dev::OpenFlags;
 use ddi::ids::IdSpace;
-use ddi::mem::{KBox, KVec, KmFlag};
+use ddi::mem::{KVec, KmFlag};
 use ddi::sync::{KCondvar, KMutex};
 use ddi::sys;
 use ddi::time::Deadline;
@@ -59,7 +59,7 @@ struct Open {
 }
 
 struct Inner {
-    chunks: KVec<KBox<[Slot; CHUNK]>>,
+    chunks: KVec<KVec<Slot>>,
     free: u32,
     head: u32,
     tail: u32,
@@ -103,23 +103,25 @@ impl Inner {
         if base.saturating_add(CHUNK) >= NONE as usize {
             return Err(Errno::ENOMEM);
         }
-        let empty = Slot {
-            place: Place::Free,
-            generation: 1,
-            prev: NONE,
-            next: NONE,
-            linkid: 0,
-            target: 0,
-            mac: 0,
-        };
-        let mut chunk = KBox::try_new([empty; CHUNK])?;
-        let mut next = self.free;
-        for (i, slot) in chunk.iter_mut().enumerate().rev() {
-            slot.next = next;
-            next = base.saturating_add(i) as u32;
+        // Made in place: on the stack, which is small, this comes below all of a packet's way.
+        let mut chunk = KVec::new();
+        chunk.reserve(CHUNK, KmFlag::NoSleep)?;
+        let last = base.saturating_add(CHUNK) as u32;
+        for next in base as u32..last {
+            let next = next.saturating_add(1);
+            let slot = Slot {
+                place: Place::Free,
+                generation: 1,
+                prev: NONE,
+                next: if next == last { self.free } else { next },
+                linkid: 0,
+                target: 0,
+                mac: 0,
+            };
+            chunk.push(slot, KmFlag::NoSleep)?;
         }
         self.chunks.push(chunk, KmFlag::NoSleep)?;
-        self.free = next;
+        self.free = base as u32;
         Ok(())
     }
 

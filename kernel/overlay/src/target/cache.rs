@@ -459,9 +459,11 @@ impl Cache {
         out: &mut KVec<overlay_targ_cache_entry_t>,
     ) -> Result<Option<u64>, Errno> {
         // The next of each shard; the smallest goes out and its shard is asked again.
-        let mut heads: [Option<overlay_targ_cache_entry_t>; SHARDS] = [None; SHARDS];
-        for (head, shard) in heads.iter_mut().zip(self.shards.iter()) {
-            *head = next_answer(shard, from);
+        // Not on the stack, which is small.
+        let mut heads: KVec<Option<overlay_targ_cache_entry_t>> = KVec::new();
+        heads.reserve(SHARDS, KmFlag::Sleep)?;
+        for shard in self.shards.iter() {
+            heads.push(next_answer(shard, from), KmFlag::Sleep)?;
         }
         while out.len() < max {
             let mut least: Option<(u64, usize)> = None;
