@@ -19,6 +19,12 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         runner_args: Vec<String>,
     },
+    /// Build the kernel modules for illumos and check them, into target/kmod.
+    Kmod {
+        /// With little optimisation, into target/kmod/debug.
+        #[arg(long)]
+        debug: bool,
+    },
     /// Check the manual pages with mandoc.
     Man,
     /// Count instructions per packet with callgrind, and measure a lab's throughput beside plain UDP.
@@ -33,6 +39,7 @@ fn main() -> Result<()> {
     std::env::set_current_dir(&root)?;
     match Task::parse() {
         Task::Test { runner_args } => test(&root, &runner_args),
+        Task::Kmod { debug } => xtask::kmod::run(&root, debug),
         Task::Man => man(&root),
         Task::Bench { filter } => bench(&root, filter.as_deref()),
     }

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: CDDL-1.0
+//! What `cargo xtask` does that is more than a few commands.
+//!
+//! ```text
+//!    kernel/kmod/* ── cargo -Zbuild-std ──► .a ── ld -r ──► .o ── finish ──► overlay, overlay.dbg
+//!                                                                  ▲            │
+//!                                             kernel/ksyms.list ───┴──► check ◄─┘
+//! ```
+#![deny(clippy::unwrap_used)]
+
+pub mod kmod;
+pub mod toolchain;
