@@ -211,8 +211,8 @@ fn finish(minor: u32, id: u64, addr: Option<UnderlayAddr>) -> Result<(), Errno> 
     with_request(request, |dev, cache, io| {
         match addr {
             Some(addr) => {
-                let packets = cache.respond(request.mac, id, addr)?;
-                tx::answered(dev, io, packets, addr);
+                let send = |packets| tx::answered(dev, io, packets, addr);
+                cache.respond(request.mac, id, addr, send)?;
             }
             None => drop_all(dev, DropReason::LookupDrop, cache.refuse(requests, request.mac, id)?),
         }
@@ -342,12 +342,10 @@ fn cache_set(_: u32, arg: UserArg) -> Result<(), Errno> {
     with_target(&dev, |target, io| {
         let cache = target.cache().ok_or(Errno::ENOTSUP)?;
         addr.map_or(Ok(()), check_addr)?;
-        let packets = cache.set(&overlay()?.requests, entry.otce_mac, addr)?;
-        match addr {
+        cache.set(&overlay()?.requests, entry.otce_mac, addr, |packets| match addr {
             Some(addr) => tx::answered(&dev, io, packets, addr),
             None => drop_all(&dev, DropReason::TxTargetDrop, packets),
-        }
-        Ok(())
+        })
     })
 }
 

@@ -18,7 +18,7 @@ use crate::request::Requests;
 use crate::stats::DropReason;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use ddi::Errno;
-use ddi::map::{ClockMap, Hasher};
+use ddi::map::{ClockMap, Hashed, Hasher};
 use ddi::mblk::{Mblk, MblkChain, MblkQueue};
 use ddi::mem::{KBox, KVec, KmFlag};
 use ddi::sync::{KMutex, KMutexGuard};
@@ -34,6 +34,8 @@ pub(crate) const QUEUE_MAX: usize = 128 * 1024;
 pub(crate) const PENDING_MAX: usize = 64 * 1024 * 1024;
 const SHARDS: usize = 64;
 const FIRST_BUCKETS: usize = 16;
+/// Times an answer empties a queue that keeps filling before later packets may overtake it.
+const SETTLE_ROUNDS: usize = 32;
 /// Shards asked for an idle entry before one in use must go.
 const OTHER_SHARDS: usize = 16;
 
@@ -176,7 +178,7 @@ impl Cache {
         requests: &Requests,
         shard: &'a KMutex<Shard>,
         s: KMutexGuard<'a, Shard>,
-        at: ddi::map::Hashed,
+        at: Hashed,
         mp: Mblk,
         size: usize,
     ) -> Route {
@@ -330,21 +332,55 @@ impl Cache {
         found.flatten().ok_or(Errno::EINVAL)?.ok_or(Errno::ENOMEM)
     }
 
-    /// Answers a request with a destination; returns the packets that waited for it.
+    /// Answers a request with a destination; `send` gets the packets that waited for it.
     ///
     /// # Errors
     /// `EINVAL`: the entry does not wait for it.
-    pub fn respond(&self, mac: u64, request: u64, addr: UnderlayAddr) -> Result<MblkChain, Errno> {
+    pub fn respond(
+        &self,
+        mac: u64,
+        request: u64,
+        addr: UnderlayAddr,
+        send: impl FnMut(MblkChain),
+    ) -> Result<(), Errno> {
         let at = self.hasher.hash(mac);
-        let mut s = self.shard(at.hash).ok_or(Errno::EINVAL)?.lock();
-        let entry = s.map.get(at).ok_or(Errno::EINVAL)?;
-        match core::mem::replace(entry, Answer::Valid(addr)) {
-            Answer::Pending(mut p) if p.request == request => Ok(self.release(&mut p)),
-            other => {
-                *entry = other;
-                Err(Errno::EINVAL)
+        let shard = self.shard(at.hash).ok_or(Errno::EINVAL)?;
+        if self.settle(shard, at, request, addr, send) { Ok(()) } else { Err(Errno::EINVAL) }
+    }
+
+    /// Empties the queue of an entry that waits for `request` and then gives it its destination;
+    /// whether it did wait.
+    ///
+    /// Nothing is locked while packets are sent, yet a guest's packets keep their order: as long as
+    /// there are some to send the entry stays pending, and later ones queue up behind them. A guest
+    /// that keeps up with that for too long overtakes itself.
+    fn settle(
+        &self,
+        shard: &KMutex<Shard>,
+        at: Hashed,
+        request: u64,
+        addr: UnderlayAddr,
+        mut send: impl FnMut(MblkChain),
+    ) -> bool {
+        for round in 0..=SETTLE_ROUNDS {
+            let mut s = shard.lock();
+            let Some(entry) = s.map.get(at) else { return round != 0 };
+            let Answer::Pending(pending) = entry else { return round != 0 };
+            if pending.request != request {
+                return round != 0;
+            }
+            let packets = self.release(pending);
+            let last = packets.is_empty() || round == SETTLE_ROUNDS;
+            if last {
+                *entry = Answer::Valid(addr);
+            }
+            drop(s);
+            send(packets);
+            if last {
+                break;
             }
         }
+        true
     }
 
     /// Answers a request with DROP: returns the first packet, and asks again if there are more.
@@ -384,8 +420,7 @@ impl Cache {
         wire(at.key, s.map.peek(at)?)
     }
 
-    /// Sets the answer for `mac`, `None` to drop. Returns the packets that waited for one, which go
-    /// there.
+    /// Sets the answer for `mac`, `None` to drop; `done` gets the packets that waited for one.
     ///
     /// # Errors
     /// `ENOMEM`; also when the cache is full of pending entries.
@@ -394,7 +429,8 @@ impl Cache {
         requests: &Requests,
         mac: [u8; 6],
         addr: Option<UnderlayAddr>,
-    ) -> Result<MblkChain, Errno> {
+        mut done: impl FnMut(MblkChain),
+    ) -> Result<(), Errno> {
         let at = self.hasher.hash(mac_key(mac));
         let shard = self.shard(at.hash).ok_or(Errno::EINVAL)?;
         let answer = || addr.map_or(Answer::Drop, Answer::Valid);
@@ -402,24 +438,35 @@ impl Cache {
         if s.map.peek(at).is_none() {
             s = self.make_room(shard, s).ok_or(Errno::ENOMEM)?;
             if s.map.peek(at).is_none() {
-                return match s.map.insert(at, answer()) {
-                    Ok(_) => Ok(MblkChain::default()),
-                    Err(e) => {
-                        self.len.fetch_sub(1, Ordering::Relaxed);
-                        Err(e)
-                    }
-                };
+                let result = s.map.insert(at, answer()).map(drop);
+                if result.is_err() {
+                    self.len.fetch_sub(1, Ordering::Relaxed);
+                }
+                return result;
             }
+            // Somebody else was faster.
             self.len.fetch_sub(1, Ordering::Relaxed);
         }
-        let entry = s.map.get(at).ok_or(Errno::ENOMEM)?;
-        match core::mem::replace(entry, answer()) {
-            Answer::Pending(mut p) => {
-                requests.cancel(p.request);
-                Ok(self.release(&mut p))
-            }
-            Answer::Valid(_) | Answer::Drop => Ok(MblkChain::default()),
+        if let (Some(Answer::Pending(pending)), Some(addr)) = (s.map.peek(at), addr) {
+            let request = pending.request;
+            requests.cancel(request);
+            drop(s);
+            self.settle(shard, at, request, addr, &mut done);
+            s = shard.lock();
         }
+        // Also after that: of two that set an answer the last counts.
+        let Some(entry) = s.map.get(at) else { return Ok(()) };
+        let old = core::mem::replace(entry, answer());
+        let packets = match old {
+            Answer::Pending(mut pending) => {
+                requests.cancel(pending.request);
+                self.release(&mut pending)
+            }
+            Answer::Valid(_) | Answer::Drop => MblkChain::default(),
+        };
+        drop(s);
+        done(packets);
+        Ok(())
     }
 
     /// Forgets the answer for `mac`; a lookup goes on.

@@ -247,6 +247,28 @@ fn a_walk_is_in_order_and_exactly_once_while_others_come_and_go() {
 }
 
 #[test]
+fn frames_keep_their_order_while_an_answer_comes() {
+    let s = Scene::dynamic();
+    // Frames of 60 bytes: what the peer's socket has room for, whatever it gets to read.
+    for round in 0..20u16 {
+        let (to, n) = (mac(round), 120);
+        std::thread::scope(|t| {
+            t.spawn(|| (0..n).for_each(|i| s.guest.send(&frame(to, GUEST, i, 60))));
+            let l = s.varpd.lookup().unwrap();
+            if round % 2 == 0 {
+                s.varpd.respond(l.otl_reqid, s.peer.at()).unwrap();
+            } else {
+                s.varpd.cache_set(LINK, to, s.peer.at()).unwrap();
+            }
+        });
+        let got: Vec<_> = (0..n).map(|_| s.peer.frame(VNET)).collect();
+        let want: Vec<_> = (0..n).map(|i| frame(to, GUEST, i, 60)).collect();
+        assert_eq!(got, want);
+    }
+    s.end();
+}
+
+#[test]
 fn everything_at_once() {
     let s = Scene::dynamic();
     let stop = AtomicBool::new(false);
