@@ -3,6 +3,7 @@
 use crate::common::*;
 use overlay_abi::errno::Errno;
 use overlay_abi::target::*;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Instant;
 
@@ -249,22 +250,29 @@ fn a_walk_is_in_order_and_exactly_once_while_others_come_and_go() {
 #[test]
 fn frames_keep_their_order_while_an_answer_comes() {
     let s = Scene::dynamic();
-    // Frames of 60 bytes: what the peer's socket has room for, whatever it gets to read.
-    for round in 0..20u16 {
-        let (to, n) = (mac(round), 120);
-        std::thread::scope(|t| {
-            t.spawn(|| (0..n).for_each(|i| s.guest.send(&frame(to, GUEST, i, 60))));
-            let l = s.varpd.lookup().unwrap();
-            if round % 2 == 0 {
-                s.varpd.respond(l.otl_reqid, s.peer.at()).unwrap();
-            } else {
-                s.varpd.cache_set(LINK, to, s.peer.at()).unwrap();
+    s.rig.vnic(LINK, 71, [2, 8, 0x20, 0xaa, 0, 2]).unwrap();
+    let guest = Arc::new(Guest::open(71));
+    for (round, to) in [(0, mac(1)), (1, mac(2))] {
+        (0..3).for_each(|n| guest.send(&frame(to, GUEST, n, 60)));
+        let l = s.varpd.lookup().unwrap();
+        // One more in the very moment before the first that waited goes out.
+        let (late, once) = (guest.clone(), AtomicBool::new(true));
+        let sink = move |_: &[usize]| {
+            if once.swap(false, Relaxed) {
+                late.send(&frame(to, GUEST, 3, 60));
             }
-        });
-        let got: Vec<_> = (0..n).map(|_| s.peer.frame(VNET)).collect();
-        let want: Vec<_> = (0..n).map(|i| frame(to, GUEST, i, 60)).collect();
-        assert_eq!(got, want);
+        };
+        let armed = fakekernel::probes::arm("overlay-tx", Arc::new(sink));
+        match round {
+            0 => s.varpd.respond(l.otl_reqid, s.peer.at()).unwrap(),
+            _ => s.varpd.cache_set(LINK, to, s.peer.at()).unwrap(),
+        }
+        drop(armed);
+        let got: Vec<_> = (0..4).map(|_| s.peer.frame(VNET)[17]).collect();
+        assert_eq!(got, [0, 1, 2, 3]);
     }
+    drop(guest);
+    s.rig.delete_vnic(71).unwrap();
     s.end();
 }
 
