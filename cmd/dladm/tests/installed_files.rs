@@ -10,11 +10,7 @@ fn check(program: &str, args: &[&str], file: &str) {
     let out = match Command::new(program).args(args).arg(path).output() {
         Ok(out) => out,
         Err(e) => {
-            eprintln!("skipped: {program}: {e}");
-            if let Some(list) = std::env::var_os("OVERLAY_SKIPPED_TESTS") {
-                let before = std::fs::read_to_string(&list).unwrap_or_default();
-                std::fs::write(list, format!("{before}{program} is missing\n")).unwrap();
-            }
+            test_skip::skip(format!("{program}: {e}"));
             return;
         }
     };

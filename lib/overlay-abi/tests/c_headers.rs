@@ -2,7 +2,6 @@
 //! Compiles the installed C headers (`usr/include`) with an assertion for every number, layout and
 //! signature that `abi.json` has of them: with gcc -m64, and with -m32 where it can.
 use serde_json::Value;
-use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
@@ -110,19 +109,10 @@ fn compile(flag: &str, source: &str) -> Result<(), String> {
     if out.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&out.stderr).into()) }
 }
 
-/// Counts the test as skipped, as `cargo xtask test` asks for.
-fn skip(why: &str) {
-    eprintln!("skipped: {why}");
-    let Some(list) = std::env::var_os("OVERLAY_SKIPPED_TESTS") else { return };
-    let line = format!("c_headers: {}\n", why.lines().next().unwrap_or_default());
-    let file = std::fs::OpenOptions::new().create(true).append(true).open(list);
-    file.and_then(|mut f| f.write_all(line.as_bytes())).expect("the list of skipped tests");
-}
-
 fn check(flag: &str, models: &[&str]) {
     // Without this compiler, or without its libraries for that model, there is nothing to find out.
     if let Err(e) = compile(flag, "#include <sys/socket.h>\n#include <netinet/in.h>\n") {
-        skip(&format!("gcc {flag} does not work here: {e}"));
+        test_skip::skip(format!("gcc {flag} does not work here: {e}"));
         return;
     }
     let json = json();

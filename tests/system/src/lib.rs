@@ -11,22 +11,8 @@
 pub mod packet;
 
 use anyhow::{Context, Result, bail};
-use std::io::Write;
 use std::process::{Command, Output};
-
-/// Counts the calling test as skipped and says why. The test returns right after.
-///
-/// Neither cargo's runner nor nextest knows a test that decides for itself, so the reason goes to the file named by
-/// `OVERLAY_SKIPPED_TESTS`, which `cargo xtask test` counts and prints.
-pub fn skip(why: &str) {
-    let test = std::thread::current().name().unwrap_or("?").to_owned();
-    eprintln!("SKIPPED {test}: {why}");
-    if let Some(file) = std::env::var_os("OVERLAY_SKIPPED_TESTS")
-        && let Ok(mut f) = std::fs::OpenOptions::new().create(true).append(true).open(file)
-    {
-        let _ = f.write_all(format!("{test}: {why}\n").as_bytes());
-    }
-}
+pub use test_skip::skip;
 
 /// Why tests with network namespaces cannot run here; `None` where they can.
 #[must_use]

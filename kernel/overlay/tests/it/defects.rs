@@ -319,7 +319,7 @@ fn silent_network() -> bool {
 #[test]
 fn defect_13_what_cannot_be_sent_goes_back_to_mac() {
     if !silent_network() {
-        eprintln!("skipped: needs root and ip(8)");
+        test_skip::skip("needs root and ip(8)");
         return;
     }
     let rig = Rig::boot();

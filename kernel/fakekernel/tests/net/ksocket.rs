@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! Kernel sockets: pairs over loopback, source ports, flow control, back-pressure, and their end.
-#[allow(dead_code)]
-#[path = "net/provider.rs"]
-mod provider;
 
+use crate::provider;
 use fakekernel::host::{self, Checks, Config, Kernel, Kind, take_violations};
 use fakekernel::net::client::{Client, Frame, Frames};
 use illumos_sys_hdrs::*;
@@ -548,7 +546,7 @@ fn silent_neighbour() -> bool {
 fn back_pressure_reaches_the_sender_and_ends() {
     let k = provider::boot();
     if !silent_neighbour() {
-        eprintln!("skipped: needs root and ip(8)");
+        test_skip::skip("needs root and ip(8)");
         return;
     }
     let c = vnic();
@@ -600,7 +598,7 @@ fn a_path_too_narrow_for_joined_datagrams() {
     let k = provider::boot();
     // SAFETY: changes the calling thread's namespace only.
     if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 || !ip("link set lo up mtu 1300") {
-        eprintln!("skipped: needs root and ip(8)");
+        test_skip::skip("needs root and ip(8)");
         return;
     }
     let c = vnic();

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! Segmentation, checksums and joining against an implementation that makes each packet by itself,
 //! word by word.
-#[allow(dead_code)]
-#[path = "net/provider.rs"]
-mod provider;
 
+use crate::provider;
 use fakekernel::net::client::{Client, Frame, Offload, Partial};
 use overlay_abi::vnic::*;
 use proptest::prelude::*;

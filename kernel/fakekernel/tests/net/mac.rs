@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! MACs, VNICs and their clients, over a provider that is a list of frames.
-#[path = "net/provider.rs"]
-mod provider;
 
+use crate::provider;
 use fakekernel::host::{Kind, take_violations};
 use fakekernel::net::client::{Client, Frame, Frames, Offload, Partial};
 use fakekernel::net::{Note, links};
