@@ -10,6 +10,7 @@ use overlay_abi::ids::UnderlayAddr;
 use overlay_abi::target::*;
 use overlay_abi::vnic::*;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -482,6 +483,13 @@ impl Peer {
     pub fn bind(at: SocketAddrV4) -> Peer {
         let s = UdpSocket::bind(at).unwrap();
         s.set_read_timeout(Some(SOON)).unwrap();
+        // Room for what a test sends before it reads: with the default a loaded machine loses some.
+        let room: libc::c_int = 8 << 20;
+        for option in [libc::SO_RCVBUF, libc::SO_RCVBUFFORCE] {
+            let (fd, p) = (s.as_raw_fd(), (&raw const room).cast());
+            // SAFETY: an open socket and an int. The second is for root; either may be cut or refused.
+            unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, option, p, 4) };
+        }
         Peer(s)
     }
 
