@@ -7,6 +7,7 @@ use core::ops::{Deref, DerefMut};
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicUsize, Ordering, fence};
 use illumos_sys_hdrs as sys;
+pub use overlay_abi::copy;
 
 /// What an allocation does when there is no memory at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,14 +46,6 @@ unsafe fn release(p: NonNull<u8>, layout: Layout) {
     if layout.size() != 0 {
         // SAFETY: by the caller's promise.
         unsafe { sys::kmem_free(p.as_ptr().cast(), layout.size()) };
-    }
-}
-
-/// Copies as much of `from` as `to` has room for. Unlike copy_from_slice this has no way to panic.
-#[inline]
-pub fn copy(to: &mut [u8], from: &[u8]) {
-    for (to, from) in to.iter_mut().zip(from) {
-        *to = *from;
     }
 }
 

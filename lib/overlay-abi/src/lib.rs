@@ -58,6 +58,14 @@ pub fn c_name(array: &[u8]) -> Option<&str> {
     core::str::from_utf8(array.get(..len)?).ok()
 }
 
+/// Copies as much of `from` as `to` has room for. Unlike copy_from_slice this has no way to panic.
+#[inline]
+pub fn copy(to: &mut [u8], from: &[u8]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = *from;
+    }
+}
+
 /// `text` as a NUL-terminated C character array of `N` bytes, or `None` if it does not fit
 /// or has a NUL inside.
 pub fn to_c_name<const N: usize>(text: &str) -> Option<[u8; N]> {
@@ -67,6 +75,6 @@ pub fn to_c_name<const N: usize>(text: &str) -> Option<[u8; N]> {
     if text.bytes().any(|b| b == 0) {
         return None;
     }
-    room.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
+    copy(room.get_mut(..text.len())?, text.as_bytes());
     Some(array)
 }

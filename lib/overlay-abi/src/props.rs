@@ -8,6 +8,7 @@
 //! | STRING | text with its NUL |
 //!
 //! Size 0 is "not set".
+use crate::copy;
 use crate::errno::Errno;
 
 pub use crate::dld::{OVERLAY_PROP_NAMELEN, OVERLAY_PROP_SIZEMAX};
@@ -78,7 +79,7 @@ pub fn string(value: &[u8]) -> Option<&str> {
 /// # Errors
 /// `EOVERFLOW` if `buf` is too short.
 pub fn put(buf: &mut [u8], value: &[u8]) -> Result<u32, Errno> {
-    buf.get_mut(..value.len()).ok_or(Errno::EOVERFLOW)?.copy_from_slice(value);
+    copy(buf.get_mut(..value.len()).ok_or(Errno::EOVERFLOW)?, value);
     u32::try_from(value.len()).map_err(|_| Errno::EOVERFLOW)
 }
 
@@ -137,7 +138,7 @@ impl Possible {
         let Some(next_after) = next.checked_add(len as u32) else { return };
         let at = (next as usize).saturating_add(12);
         let Some(place) = self.bytes.get_mut(at..at.saturating_add(text.len())) else { return };
-        place.copy_from_slice(text);
+        copy(place, text);
         if write_u32(&mut self.bytes, 8, next_after).is_some() {
             self.grown(MAC_PROPVAL_STR, count, size);
         }
@@ -243,6 +244,6 @@ fn read_u32(bytes: &[u8], at: usize) -> Option<u32> {
 }
 
 fn write_u32(bytes: &mut [u8], at: usize, value: u32) -> Option<()> {
-    bytes.get_mut(at..at.checked_add(4)?)?.copy_from_slice(&value.to_ne_bytes());
+    copy(bytes.get_mut(at..at.checked_add(4)?)?, &value.to_ne_bytes());
     Some(())
 }
