@@ -7,8 +7,8 @@
 use super::check::{Report, Rule, at};
 use super::view::{Region, View};
 use iced_x86::{
-    Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess,
-    OpKind, Register,
+    CpuidFeature, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory,
+    Mnemonic, OpAccess, OpKind, Register,
 };
 use std::collections::BTreeMap;
 
@@ -69,11 +69,13 @@ fn decode(view: &View, region: &Region, report: &mut Report) -> BTreeMap<u64, In
 fn registers(view: &View, region: &Region, i: &Instruction, report: &mut Report) {
     let mut factory = InstructionInfoFactory::new();
     let place = || at(view, region.start.section, i.ip());
-    for used in factory.info(i).used_registers() {
-        let r = used.register();
-        if r.is_vector_register() || r.is_mm() || r.is_st() || r.is_k() {
-            return report.wrong(Rule::Vector, place(), format!("{:?} uses {r:?}", i.mnemonic()));
-        }
+    let is_vector = |r: Register| r.is_vector_register() || r.is_mm() || r.is_st() || r.is_k();
+    let by_operand = factory.info(i).used_registers().iter().any(|u| is_vector(u.register()));
+    // Those that use the floating point stack without naming it, and those for all of the state.
+    let units = [CpuidFeature::FPU, CpuidFeature::MMX, CpuidFeature::FXSR, CpuidFeature::XSAVE];
+    if by_operand || i.cpuid_features().iter().any(|f| units.contains(f)) {
+        let what = format!("{:?} uses a vector or floating point register", i.mnemonic());
+        return report.wrong(Rule::Vector, place(), what);
     }
     let gs_by_name = matches!(
         i.mnemonic(),

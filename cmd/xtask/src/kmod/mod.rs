@@ -47,10 +47,25 @@ const MODULES: [Module; 2] = [
             "overlay_prop_set_type",
         ],
         needs: &[],
-        hot: &[],
+        hot: &[
+            "ddi::mac::tx::<overlay::dev::Dev>",
+            "ddi::ksocket::receive::<overlay::mux::Demux>",
+            "ddi::time::fire::<overlay::dev::Dev>",
+            "overlay::ioctl_target::lookup",
+            "overlay::ioctl_target::packet",
+            "overlay::ioctl_target::respond",
+            "overlay::ioctl_target::refuse",
+            "overlay::ioctl_target::inject",
+            "overlay::ioctl_target::resend",
+        ],
     },
     // The sockets it asks for are UDP's.
-    Module { name: "vxlan", exports: &[], needs: &["drv/ip"], hot: &[] },
+    Module {
+        name: "vxlan",
+        exports: &[],
+        needs: &["drv/ip"],
+        hot: &["vxlan::entry::encap", "vxlan::entry::decap"],
+    },
 ];
 
 /// Builds and checks all modules.

@@ -43,8 +43,10 @@ fn is_panic(name: &str) -> bool {
 /// Who refers to whom.
 struct Graph {
     edges: BTreeMap<RegionId, BTreeSet<RegionId>>,
-    /// Functions that call what panics, with a name for it.
-    panics: BTreeMap<RegionId, String>,
+    /// Functions that are part of panicking.
+    inside: BTreeSet<RegionId>,
+    /// Functions that call what panics, with its names.
+    panics: BTreeMap<RegionId, BTreeSet<String>>,
 }
 
 /// Looks for panics.
@@ -61,7 +63,12 @@ pub(super) fn check(view: &View, expected: &Expected, report: &mut Report) {
         }
     }
     let from_hot = graph.reach(&hot);
+    let through_panics = graph.everything(&entries);
     for (region, what) in &graph.panics {
+        // What only panicking itself uses, such as formatting its message.
+        if through_panics.contains(region) && !from_entries.contains_key(region) {
+            continue;
+        }
         let r = view.get(*region);
         let chain = match graph.chain(*region, &from_entries) {
             Some(chain) => {
@@ -72,7 +79,8 @@ pub(super) fn check(view: &View, expected: &Expected, report: &mut Report) {
         };
         if !expected.forgiven.has(&r.name) {
             let place = at(view, r.start.section, r.start.offset);
-            report.wrong(Rule::Panic, place, format!("{chain} > {what}"));
+            let what: Vec<_> = what.iter().map(String::as_str).collect();
+            report.wrong(Rule::Panic, place, format!("{chain} > {}", what.join(", ")));
         } else if from_hot.contains_key(region) {
             let place = at(view, r.start.section, r.start.offset);
             report.wrong(Rule::Panic, place, format!("forgiven, but packets come here: {chain}"));
@@ -84,7 +92,8 @@ pub(super) fn check(view: &View, expected: &Expected, report: &mut Report) {
 
 impl Graph {
     fn new(view: &View) -> Graph {
-        let mut graph = Graph { edges: BTreeMap::new(), panics: BTreeMap::new() };
+        let mut graph =
+            Graph { edges: BTreeMap::new(), inside: BTreeSet::new(), panics: BTreeMap::new() };
         for (index, region) in view.regions.iter().enumerate() {
             let id = RegionId(index);
             // What is part of panicking is not to blame for it.
@@ -92,7 +101,7 @@ impl Graph {
             let mut edges = BTreeSet::new();
             let mut panic = |name: &str| {
                 if !inside {
-                    graph.panics.entry(id).or_insert_with(|| name.to_string());
+                    graph.panics.entry(id).or_default().insert(name.to_string());
                 }
             };
             let mut refer = |place: Place| {
@@ -135,20 +144,40 @@ impl Graph {
                 }
             }
             graph.edges.insert(id, edges);
+            if inside {
+                graph.inside.insert(id);
+            }
         }
         graph
     }
 
-    /// All that is reached from some regions, each with the one it was reached from first.
+    /// All that is reached from some regions without a panic, each with the one it was reached from
+    /// first.
     fn reach(&self, from: &BTreeSet<RegionId>) -> BTreeMap<RegionId, Option<RegionId>> {
+        self.walk(from, |r| !self.inside.contains(&r))
+    }
+
+    /// All that is reached from some regions.
+    fn everything(&self, from: &BTreeSet<RegionId>) -> BTreeSet<RegionId> {
+        self.walk(from, |_| true).into_keys().collect()
+    }
+
+    fn walk(
+        &self,
+        from: &BTreeSet<RegionId>,
+        through: impl Fn(RegionId) -> bool,
+    ) -> BTreeMap<RegionId, Option<RegionId>> {
         let mut reached: BTreeMap<_, _> = from.iter().map(|r| (*r, None)).collect();
         let mut todo: VecDeque<_> = from.iter().copied().collect();
         while let Some(region) = todo.pop_front() {
             for to in self.edges.get(&region).into_iter().flatten() {
-                reached.entry(*to).or_insert_with(|| {
+                if reached.contains_key(to) {
+                    continue;
+                }
+                reached.insert(*to, Some(region));
+                if through(*to) {
                     todo.push_back(*to);
-                    Some(region)
-                });
+                }
             }
         }
         reached
