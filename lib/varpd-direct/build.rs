@@ -1,8 +1,15 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! Gives the plugin its name for the run-time linker.
+//! Gives the plugin its name for the run-time linker, and on illumos takes all others away.
 
 fn main() {
+    let illumos = std::env::var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os == "illumos");
     // Without it the file would be known by the path it was linked as.
-    println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libvarpd_direct.so.1");
+    let name = if illumos { "-h" } else { "-soname" };
+    println!("cargo:rustc-cdylib-link-arg=-Wl,{name},libvarpd_direct.so.1");
+    if illumos {
+        let map = concat!(env!("CARGO_MANIFEST_DIR"), "/exports.map");
+        println!("cargo:rustc-cdylib-link-arg=-Wl,-M,{map}");
+    }
     println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=exports.map");
 }

@@ -5,8 +5,11 @@
 //!    kernel/kmod/* ── cargo -Zbuild-std ──► .a ── ld -r ──► .o ── finish ──► overlay, overlay.dbg
 //!                                                                  ▲            │
 //!                                             kernel/ksyms.list ───┴──► check ◄─┘
+//!
+//!    cmd/*, lib/* ─── cargo -Zbuild-std, illumos-ld ──► varpd, dladm, libvarpd_direct.so ──► audit
 //! ```
-#![deny(clippy::unwrap_used)]
+#![cfg_attr(not(test), deny(clippy::unwrap_used))]
 
 pub mod kmod;
 pub mod toolchain;
+pub mod user;

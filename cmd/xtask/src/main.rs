@@ -32,16 +32,33 @@ enum Task {
         /// Only the callgrind cases whose name contains this, such as "tx 64".
         filter: Option<String>,
     },
+    /// Build programs and plugins for illumos, and audit the files.
+    User,
+    /// The linker of `user`, called by rustc.
+    #[command(hide = true, disable_help_flag = true)]
+    IllumosLd {
+        #[arg(long)]
+        sysroot: PathBuf,
+        #[arg(last = true)]
+        args: Vec<String>,
+    },
 }
 
 fn main() -> Result<()> {
+    let task = Task::parse();
+    if let Task::IllumosLd { sysroot, args } = &task {
+        // Relative names are rustc's.
+        return xtask::user::link(sysroot, args);
+    }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
     std::env::set_current_dir(&root)?;
-    match Task::parse() {
+    match task {
         Task::Test { runner_args } => test(&root, &runner_args),
         Task::Kmod { debug } => xtask::kmod::run(&root, debug),
         Task::Man => man(&root),
         Task::Bench { filter } => bench(&root, filter.as_deref()),
+        Task::User => xtask::user::run(&root).map(drop),
+        Task::IllumosLd { .. } => Ok(()),
     }
 }
 

@@ -15,8 +15,8 @@
 //! On illumos these are the system calls. Elsewhere a node is a unix stream socket under a [`Root`]
 //! and an ioctl is a dialogue: the driver asks for the memory it wants while the call lasts.
 //! Structures with pointers in them, bad addresses and callers of another data model thus behave as
-//! they do in a kernel. The client's half is the private module `dialogue` (the native one will be
-//! its sibling), the kernel's half is [`server`], and `proto` is what they say.
+//! they do in a kernel. The client's half is the private module `dialogue` (`native` is its
+//! sibling), the kernel's half is [`server`], and `proto` is what they say.
 //!
 //! # Vocabulary
 //!
@@ -39,19 +39,24 @@
 //! * A client serves memory only to a server of its own user or of root.
 //! * Every length in the protocol is at most [`MAX_COPY`].
 
-mod proto;
 mod root;
 
 #[cfg(not(target_os = "illumos"))]
 mod dialogue;
 #[cfg(not(target_os = "illumos"))]
 mod mem;
+#[cfg(target_os = "illumos")]
+mod native;
+#[cfg(not(target_os = "illumos"))]
+mod proto;
 #[cfg(not(target_os = "illumos"))]
 pub mod server;
 
 #[cfg(not(target_os = "illumos"))]
 pub use dialogue::Device;
 pub use door::{Model, PeerCred};
+#[cfg(target_os = "illumos")]
+pub use native::Device;
 pub use root::Root;
 
 use overlay_abi::errno::Errno;

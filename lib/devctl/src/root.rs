@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! Where a host's `/` is.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// The directory under which a host's `/dev`, `/var` and `/etc` lie.
@@ -10,7 +9,17 @@ pub struct Root(PathBuf);
 
 impl Root {
     /// `dir` (a program's `-R`), else `$OVERLAY_ROOT`, else `$XDG_RUNTIME_DIR/illumos-overlay`,
-    /// else `/tmp/illumos-overlay-UID`. An empty variable counts as unset.
+    /// else `/tmp/illumos-overlay-UID`. An empty variable counts as unset. On illumos, where the
+    /// host is the one the program runs on: `dir`, else `/`.
+    #[cfg(target_os = "illumos")]
+    pub fn from_env_or(dir: Option<PathBuf>) -> Root {
+        Root(dir.unwrap_or_else(|| "/".into()))
+    }
+
+    /// `dir` (a program's `-R`), else `$OVERLAY_ROOT`, else `$XDG_RUNTIME_DIR/illumos-overlay`,
+    /// else `/tmp/illumos-overlay-UID`. An empty variable counts as unset. On illumos, where the
+    /// host is the one the program runs on: `dir`, else `/`.
+    #[cfg(not(target_os = "illumos"))]
     pub fn from_env_or(dir: Option<PathBuf>) -> Root {
         let uid = rustix::process::geteuid().as_raw();
         Self::choose(
@@ -21,13 +30,14 @@ impl Root {
         )
     }
 
+    #[cfg(not(target_os = "illumos"))]
     fn choose(
         dir: Option<PathBuf>,
-        root: Option<OsString>,
-        run: Option<OsString>,
+        root: Option<std::ffi::OsString>,
+        run: Option<std::ffi::OsString>,
         uid: u32,
     ) -> Root {
-        let set = |v: Option<OsString>| v.filter(|v| !v.is_empty()).map(PathBuf::from);
+        let set = |v: Option<std::ffi::OsString>| v.filter(|v| !v.is_empty()).map(PathBuf::from);
         Root(
             dir.or_else(|| set(root))
                 .or_else(|| set(run).map(|d| d.join("illumos-overlay")))
@@ -56,6 +66,7 @@ impl std::fmt::Display for Root {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::ffi::OsString;
 
     #[test]
     fn order_of_choice() {

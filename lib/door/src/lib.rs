@@ -11,7 +11,8 @@
 //! On illumos a door is a kernel object that `fattach(3C)` hangs on a file. Elsewhere the file is a
 //! unix socket of type SOCK_SEQPACKET, which keeps message boundaries as a door does, and the bytes
 //! inside are the same. Only this crate knows which of the two is in use: the stand-in is the
-//! private module `seqpacket`, and the native one will be its sibling with the same two types.
+//! private module `seqpacket`, and `native` is its sibling with the same two types. The threads of
+//! a native server are libc's, and the limits below are the kernel's there.
 //!
 //! # Vocabulary
 //!
@@ -46,11 +47,15 @@
 //! * Locks are leaves: the server's table of idle connections, a client's list of them, the list of
 //!   threads of [`sock::Threads`]. None is held over the handler or a system call that may block.
 
+#[cfg(target_os = "illumos")]
+mod native;
 #[cfg(not(target_os = "illumos"))]
 mod seqpacket;
 #[cfg(not(target_os = "illumos"))]
 pub mod sock;
 
+#[cfg(target_os = "illumos")]
+pub use native::{Client, Handler, Server};
 #[cfg(not(target_os = "illumos"))]
 pub use seqpacket::{Client, Handler, Server};
 

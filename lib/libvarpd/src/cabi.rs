@@ -49,12 +49,16 @@ pub static SYMBOLS: Symbols = Symbols([
     libvarpd_prop_set_nodefault as *const (),
     libvarpd_prop_set_range_uint32 as *const (),
     libvarpd_prop_set_range_str as *const (),
-    (&raw const nvpair::cabi::SYMBOLS).cast(),
 ]);
+
+/// Those of the stand-in for libnvpair, which a plugin binds to as well.
+#[cfg(not(target_os = "illumos"))]
+#[used]
+pub static NVPAIR_SYMBOLS: &nvpair::cabi::Symbols = &nvpair::cabi::SYMBOLS;
 
 /// Keeps functions in an executable which only plugins call.
 #[derive(Debug)]
-pub struct Symbols(pub [*const (); 23]);
+pub struct Symbols(pub [*const (); 22]);
 
 // SAFETY: addresses, never read through.
 unsafe impl Sync for Symbols {}

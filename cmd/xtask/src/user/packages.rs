@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: CDDL-1.0
+//! Which packages of the workspace are for illumos, and what comes out of them.
+//!
+//! All are, unless their manifest says otherwise and why:
+//!
+//! ```toml
+//! [package.metadata.illumos]
+//! build = false
+//! reason = "stands for the kernel where there is none"
+//! ```
+
+use super::ld::map_globals;
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+#[derive(Debug)]
+pub struct Packages {
+    pub built: Vec<String>,
+    /// Name and reason.
+    pub left_out: Vec<(String, String)>,
+    pub artifacts: Vec<Artifact>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// exec(2).
+    Program,
+    /// A shared object that another program loads.
+    Library,
+}
+
+/// A file that the linker makes.
+#[derive(Clone, Debug)]
+pub struct Artifact {
+    /// What loads it.
+    pub kind: Kind,
+    /// As cargo names the file.
+    pub file: String,
+    /// What it exports, in order, from `exports.map` beside its manifest.
+    pub exports: Vec<String>,
+}
+
+impl Artifact {
+    /// The name a library is installed under and knows itself by.
+    pub fn soname(&self) -> String {
+        format!("{}.1", self.file)
+    }
+
+    /// Whether varpd is to load it, and its init section to register it.
+    pub fn is_plugin(&self) -> bool {
+        self.kind == Kind::Library && self.file.starts_with("libvarpd_")
+    }
+}
+
+pub fn read(mut cargo: Command) -> Result<Packages> {
+    let out = cargo.args(["metadata", "--no-deps", "--format-version", "1"]).output()?;
+    if !out.status.success() {
+        bail!("cargo metadata failed: {}", String::from_utf8_lossy(&out.stderr));
+    }
+    from_json(&serde_json::from_slice(&out.stdout)?)
+}
+
+fn from_json(metadata: &Value) -> Result<Packages> {
+    let mut all = Packages { built: vec![], left_out: vec![], artifacts: vec![] };
+    for package in list(&metadata["packages"]) {
+        let name = text(&package["name"])?;
+        let illumos = &package["metadata"]["illumos"];
+        if illumos["build"] == Value::Bool(false) {
+            let reason = text(&illumos["reason"])
+                .with_context(|| format!("{name} is not built for illumos and must say why"))?;
+            all.left_out.push((name.to_owned(), reason.to_owned()));
+            continue;
+        }
+        all.built.push(name.to_owned());
+        let manifest = PathBuf::from(text(&package["manifest_path"])?);
+        let exports = exports(&manifest.with_file_name("exports.map"))?;
+        for target in list(&package["targets"]) {
+            let has = |key: &str, word| list(&target[key]).any(|k| k == word);
+            let name = text(&target["name"])?.replace('-', "_");
+            let exports = exports.clone();
+            if has("kind", "bin") {
+                let file = text(&target["name"])?.to_owned();
+                all.artifacts.push(Artifact { kind: Kind::Program, file, exports });
+            } else if has("kind", "cdylib") {
+                let file = format!("lib{name}.so");
+                all.artifacts.push(Artifact { kind: Kind::Library, file, exports });
+            }
+        }
+    }
+    Ok(all)
+}
+
+fn exports(map: &Path) -> Result<Vec<String>> {
+    let mut names = match std::fs::read_to_string(map) {
+        Ok(text) => map_globals(&text),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => vec![],
+        Err(e) => return Err(e).with_context(|| map.display().to_string()),
+    };
+    names.sort();
+    Ok(names)
+}
+
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+fn text(value: &Value) -> Result<&str> {
+    value.as_str().context("cargo metadata has another form than expected")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn package(illumos: Value) -> Value {
+        json!({"packages": [{
+            "name": "a-b",
+            "manifest_path": "/nowhere/Cargo.toml",
+            "metadata": {"illumos": illumos},
+            "targets": [
+                {"name": "a_b", "kind": ["cdylib", "rlib"]},
+                {"name": "a-b", "kind": ["bin"]},
+                {"name": "t", "kind": ["test"]},
+            ],
+        }]})
+    }
+
+    #[test]
+    fn programs_and_libraries_are_found() {
+        let all = from_json(&package(Value::Null)).unwrap();
+        let files: Vec<_> = all.artifacts.iter().map(|a| (a.kind, a.file.as_str())).collect();
+        assert_eq!(files, [(Kind::Library, "liba_b.so"), (Kind::Program, "a-b")]);
+        assert_eq!(all.artifacts[0].soname(), "liba_b.so.1");
+    }
+
+    #[test]
+    fn who_is_left_out_says_why() {
+        let all = from_json(&package(json!({"build": false, "reason": "r"}))).unwrap();
+        assert_eq!(all.left_out, [("a-b".to_owned(), "r".to_owned())]);
+        assert!(all.artifacts.is_empty());
+        assert!(from_json(&package(json!({"build": false}))).is_err());
+    }
+}
