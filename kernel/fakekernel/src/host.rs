@@ -5,13 +5,14 @@ use crate::{
 };
 use overlay_abi::errno::Errno;
 use parking_lot::{Condvar, Mutex};
+use std::sync::Arc;
 
 pub use crate::check::{Kind, Violation, take_violations, violations};
 pub use crate::cred::Cred;
 pub use crate::ctx::Interrupt;
 pub use crate::dev::{Model, OpenDev};
 pub use crate::fault::{FaultPlan, fail_nth_allocb, fail_nth_nosleep, fail_random};
-pub use crate::module::{ModInfo, StaticModule};
+pub use crate::module::{Entries, ModInfo, ModuleFile, Refused, StaticModule};
 pub use crate::user::{Fault, SelfMem, UserMem};
 
 /// How much the kernel looks at what modules do.
@@ -86,10 +87,19 @@ impl Kernel {
         module::register(m, needs);
     }
 
+    /// Makes a file known to them, in place of the module that had its name.
+    ///
+    /// # Errors
+    /// EBUSY: that one is loaded.
+    pub fn register_module_file(&self, file: Arc<dyn ModuleFile>) -> Result<(), Errno> {
+        module::register_file(file)
+    }
+
     /// Loads a module; its number.
     ///
     /// # Errors
-    /// ENOENT: not registered. ENXIO: its driver does not attach. Else what its init says.
+    /// ENOENT: not registered. ENXIO: its driver does not attach. Else what its file is refused
+    /// with (the log says why), or what its init says.
     pub fn modload(&self, name: &str) -> Result<i32, Errno> {
         module::load(name)
     }
@@ -130,7 +140,7 @@ impl Kernel {
         }
         fault::set(&FaultPlan::default());
         for name in module::loaded() {
-            if let Err(e) = module::unload(name) {
+            if let Err(e) = module::unload(&name) {
                 let text = format!("{name} does not unload at shutdown: {e}");
                 check::violation(Kind::Leak, text);
             }

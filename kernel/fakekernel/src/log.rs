@@ -39,6 +39,11 @@ fn emit(level: Level, text: &str) {
     }
 }
 
+/// A warning of the kernel itself, or of its loader.
+pub fn warning(text: &str) {
+    emit(Level::Warning, text);
+}
+
 /// Ends the process as a panic ends the kernel.
 pub(crate) fn die(text: &str) -> ! {
     emit(Level::Panic, text);

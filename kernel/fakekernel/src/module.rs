@@ -3,12 +3,13 @@
 //! behind.
 //!
 //! ```text
-//!   modload:    load what it depends on, init -> mod_install, attach instance 0 of its driver
+//!   modload:    load what it depends on, map it if it is a file, init -> mod_install, attach
+//!               instance 0 of its driver
 //!   modunload:  refused while others depend on it; detach (refused while open or by the driver),
-//!               fini -> mod_remove; then its kmem and mblks must all be free
+//!               fini -> mod_remove; then its kmem and mblks must all be free; a file is unmapped
 //! ```
 //! No lock is held while module code runs: a state keeps other threads out.
-use crate::check::{Kind, debug, violation};
+use crate::check::{self, Kind, debug, violation};
 use crate::ctx;
 use crate::devinfo::DevInfo;
 use crate::{callout, kmem, mblk};
@@ -22,7 +23,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
-/// A module that is linked into the process, or was put there by a loader.
+/// A module that is linked into the process.
 #[derive(Clone, Copy)]
 pub struct StaticModule {
     /// Directory and file: `drv/overlay`.
@@ -33,6 +34,45 @@ pub struct StaticModule {
     pub fini: unsafe extern "C" fn() -> c_int,
     /// `_info`: not 0 if it filled the structure.
     pub info: unsafe extern "C" fn(*mut modinfo) -> c_int,
+}
+
+/// Where a module's three functions are.
+#[derive(Clone, Copy)]
+pub struct Entries {
+    /// `_init`.
+    pub init: unsafe extern "C" fn() -> c_int,
+    /// `_fini`.
+    pub fini: unsafe extern "C" fn() -> c_int,
+    /// `_info`.
+    pub info: unsafe extern "C" fn(*mut modinfo) -> c_int,
+}
+
+/// Why a file is no module: the errno for the caller, a sentence for the log.
+pub type Refused = (Errno, String);
+
+/// A module in a file, with the loader that knows how to read it. The kernel calls one of the
+/// functions at a time, in the order in which they stand.
+pub trait ModuleFile: Send + Sync {
+    /// Directory and file in the module path: `drv/overlay`.
+    fn name(&self) -> &str;
+    /// Reads the file; the modules it depends on. Those the kernel knows are loaded next.
+    ///
+    /// # Errors
+    /// It cannot be read, or breaks a rule.
+    fn read(&self) -> Result<Vec<String>, Refused>;
+    /// Puts it into memory and binds it to what it imports.
+    ///
+    /// # Errors
+    /// It breaks a rule, or imports what is not there.
+    fn map(&self) -> Result<Entries, Refused>;
+    /// Takes it out of memory: no thread is in it, and none can get there.
+    fn unmap(&self);
+}
+
+#[derive(Clone)]
+enum Code {
+    Linked(Entries),
+    File(Arc<dyn ModuleFile>),
 }
 
 /// One line of modinfo.
@@ -50,11 +90,12 @@ enum State {
     Absent,
     /// A thread runs its init or fini.
     Changing(ThreadId),
-    Loaded,
+    Loaded(Entries),
 }
 
 struct Module {
-    code: StaticModule,
+    name: String,
+    code: Code,
     depends: Vec<String>,
     id: i32,
     /// When it was loaded, in the order of loads.
@@ -94,16 +135,40 @@ static mod_driverops: ModOps = ModOps([0; 64]);
 static mod_miscops: ModOps = ModOps([1; 64]);
 
 /// Makes a module known to modload; `depends` are loaded first and cannot be unloaded before it.
-pub(crate) fn register(code: StaticModule, depends: &[&str]) {
-    let mut m = MODULES.lock();
-    let m = m.get_or_insert_default();
-    if m.all.iter().any(|m| m.code.name == code.name) {
-        violation(Kind::Misuse, format!("module {} registered twice", code.name));
+pub(crate) fn register(m: StaticModule, depends: &[&str]) {
+    let mut guard = MODULES.lock();
+    let ms = guard.get_or_insert_default();
+    if ms.all.iter().any(|o| o.name == m.name) {
+        violation(Kind::Misuse, format!("module {} registered twice", m.name));
         return;
     }
-    let depends = depends.iter().map(ToString::to_string).collect();
-    let id = m.all.len() as i32 + 1;
-    m.all.push(Module { code, depends, id, order: 0, state: State::Absent });
+    let code = Code::Linked(Entries { init: m.init, fini: m.fini, info: m.info });
+    ms.add(m.name, code, depends.iter().map(ToString::to_string).collect());
+}
+
+/// Makes a file known to modload, in place of what had its name.
+///
+/// EBUSY: that is loaded.
+pub(crate) fn register_file(file: Arc<dyn ModuleFile>) -> Result<(), Errno> {
+    let mut guard = MODULES.lock();
+    let ms = guard.get_or_insert_default();
+    let name = file.name().to_string();
+    match ms.all.iter_mut().find(|o| o.name == name) {
+        None => ms.add(&name, Code::File(file), Vec::new()),
+        Some(o) if matches!(o.state, State::Absent) => {
+            (o.code, o.depends) = (Code::File(file), Vec::new());
+        }
+        Some(_) => return Err(Errno::EBUSY),
+    }
+    Ok(())
+}
+
+impl Modules {
+    fn add(&mut self, name: &str, code: Code, depends: Vec<String>) {
+        let id = self.all.len() as i32 + 1;
+        let (name, state) = (name.to_string(), State::Absent);
+        self.all.push(Module { name, code, depends, id, order: 0, state });
+    }
 }
 
 /// Forgets all modules: the kernel goes down.
@@ -115,7 +180,15 @@ pub(crate) fn forget() {
 enum Begin {
     /// It is in the wanted state already.
     Done(i32),
-    Go(StaticModule, Vec<String>, i32),
+    Go(Going),
+}
+
+/// What is to be loaded, or (with its functions) unloaded.
+struct Going {
+    code: Code,
+    loaded: Option<Entries>,
+    depends: Vec<String>,
+    id: i32,
 }
 
 /// Waits until nobody else changes the module, then marks it as changing; `load` says to what end.
@@ -128,31 +201,39 @@ fn begin(name: &str, load: bool) -> Result<Begin, Errno> {
             .all
             .iter()
             .any(|m| m.depends.iter().any(|d| d == name) && !matches!(m.state, State::Absent));
-        let m = ms.all.iter_mut().find(|m| m.code.name == name).ok_or(Errno::ENOENT)?;
+        let m = ms.all.iter_mut().find(|m| m.name == name).ok_or(Errno::ENOENT)?;
         match m.state {
             State::Changing(by) if by == me => return Err(Errno::EBUSY),
             State::Changing(_) => CHANGED.wait(&mut guard),
-            State::Loaded if load => return Ok(Begin::Done(m.id)),
+            State::Loaded(_) if load => return Ok(Begin::Done(m.id)),
             State::Absent if !load => return Ok(Begin::Done(m.id)),
             _ if !load && dependent => return Err(Errno::EBUSY),
             _ => {
-                m.state = State::Changing(me);
-                return Ok(Begin::Go(m.code, m.depends.clone(), m.id));
+                let loaded = match std::mem::replace(&mut m.state, State::Changing(me)) {
+                    State::Loaded(entries) => Some(entries),
+                    _ => None,
+                };
+                let (code, depends) = (m.code.clone(), m.depends.clone());
+                return Ok(Begin::Go(Going { code, loaded, depends, id: m.id }));
             }
         }
     }
 }
 
-fn end(name: &str, loaded: bool) {
+/// Ends what `begin` began. `loaded`: its functions and what it depends on, if it is loaded now.
+fn end(name: &str, loaded: Option<(Entries, Vec<String>)>) {
     let mut guard = MODULES.lock();
     let ms = guard.get_or_insert_default();
     ms.loads += 1;
     let order = ms.loads;
-    if let Some(m) = ms.all.iter_mut().find(|m| m.code.name == name) {
-        m.state = if loaded { State::Loaded } else { State::Absent };
-        if loaded {
-            m.order = order;
-        }
+    if let Some(m) = ms.all.iter_mut().find(|m| m.name == name) {
+        m.state = match loaded {
+            Some((entries, depends)) => {
+                (m.order, m.depends) = (order, depends);
+                State::Loaded(entries)
+            }
+            None => State::Absent,
+        };
     }
     drop(guard);
     CHANGED.notify_all();
@@ -176,19 +257,49 @@ fn run(
 
 /// Loads a module; its number.
 ///
-/// ENOENT: not known. Else what init says, or ENXIO when the driver does not attach.
+/// ENOENT: not known. Else what its file is refused with, what init says, or ENXIO when the driver
+/// does not attach.
 pub(crate) fn load(name: &str) -> Result<i32, Errno> {
     ctx::may_sleep("modload");
-    let (code, depends, id) = match begin(name, true)? {
+    let Going { code, depends, id, .. } = match begin(name, true)? {
         Begin::Done(id) => return Ok(id),
-        Begin::Go(code, depends, id) => (code, depends, id),
+        Begin::Go(going) => going,
     };
-    let loaded = load_code(name, code, &depends);
-    end(name, loaded.is_ok());
-    loaded.map(|()| id)
+    let loaded = match &code {
+        Code::Linked(entries) => {
+            load_code(name, *entries, &depends).map(|()| (*entries, depends.clone()))
+        }
+        Code::File(file) => load_file(name, &**file),
+    };
+    let result = loaded.as_ref().map(|_| id).map_err(|e| *e);
+    end(name, loaded.ok());
+    result
 }
 
-fn load_code(name: &str, code: StaticModule, depends: &[String]) -> Result<(), Errno> {
+fn load_file(name: &str, file: &dyn ModuleFile) -> Result<(Entries, Vec<String>), Errno> {
+    let refused = |(errno, why): Refused| {
+        crate::log::warning(&format!("cannot load module {name}: {why}"));
+        errno
+    };
+    let depends = file.read().map_err(refused)?;
+    // The kernel's own modules are not in the table: they are always there.
+    let known = |d: &String| {
+        let guard = MODULES.lock();
+        guard.iter().flat_map(|ms| &ms.all).any(|m| m.name == *d)
+    };
+    let depends: Vec<_> = depends.into_iter().filter(known).collect();
+    for d in &depends {
+        load(d)?;
+    }
+    let entries = file.map().map_err(refused)?;
+    if let Err(e) = load_code(name, entries, &[]) {
+        file.unmap();
+        return Err(e);
+    }
+    Ok((entries, depends))
+}
+
+fn load_code(name: &str, code: Entries, depends: &[String]) -> Result<(), Errno> {
     for d in depends {
         load(d)?;
     }
@@ -224,19 +335,23 @@ fn load_code(name: &str, code: StaticModule, depends: &[String]) -> Result<(), E
 /// detach; else what fini says. What it leaks is recorded.
 pub(crate) fn unload(name: &str) -> Result<(), Errno> {
     ctx::may_sleep("modunload");
-    let code = match begin(name, false)? {
-        Begin::Done(_) => return Ok(()),
-        Begin::Go(code, _, _) => code,
+    let (code, entries, depends) = match begin(name, false)? {
+        Begin::Go(Going { code, loaded: Some(entries), depends, .. }) => (code, entries, depends),
+        _ => return Ok(()),
     };
-    let r = unload_code(name, code);
-    end(name, r.is_err());
+    let r = unload_code(name, entries);
     if r.is_ok() {
-        check_leaks(name);
+        let clean = check_leaks(name);
+        // What leaked may point into it.
+        if let (Code::File(file), true) = (code, clean) {
+            file.unmap();
+        }
     }
+    end(name, r.is_err().then_some((entries, depends)));
     r
 }
 
-fn unload_code(name: &str, code: StaticModule) -> Result<(), Errno> {
+fn unload_code(name: &str, code: Entries) -> Result<(), Errno> {
     let drivers: Vec<_> =
         DRIVERS.lock().iter().filter(|(n, _)| n == name).map(|(_, d)| d.clone()).collect();
     let attach_again = |drivers: &[Arc<DevInfo>]| {
@@ -267,10 +382,12 @@ fn unload_code(name: &str, code: StaticModule) -> Result<(), Errno> {
 /// module goes.
 const IN_FLIGHT: Duration = Duration::from_millis(300);
 
-fn check_leaks(name: &str) {
+/// Records what a module has left; whether that is nothing.
+fn check_leaks(name: &str) -> bool {
     if !debug() {
-        return;
+        return true;
     }
+    let before = check::violations().len();
     let module = basename(name);
     let until = Instant::now() + IN_FLIGHT;
     while mblk::in_use_by(module) > 0 && Instant::now() < until {
@@ -279,16 +396,17 @@ fn check_leaks(name: &str) {
     callout::leaks(Some(module));
     kmem::leaks(Some(module));
     mblk::leaks(Some(module));
+    check::violations().len() == before
 }
 
 /// Loaded modules, the last loaded first.
-pub(crate) fn loaded() -> Vec<&'static str> {
+pub(crate) fn loaded() -> Vec<String> {
     let guard = MODULES.lock();
     let mut l: Vec<_> = guard
         .iter()
         .flat_map(|m| &m.all)
-        .filter(|m| matches!(m.state, State::Loaded))
-        .map(|m| (m.order, m.code.name))
+        .filter(|m| matches!(m.state, State::Loaded(_)))
+        .map(|m| (m.order, m.name.clone()))
         .collect();
     l.sort_unstable_by(|a, b| b.cmp(a));
     l.into_iter().map(|(_, n)| n).collect()
@@ -299,9 +417,13 @@ pub(crate) fn info() -> Vec<ModInfo> {
     let loaded: Vec<_> = {
         let guard = MODULES.lock();
         let all = guard.iter().flat_map(|m| &m.all);
-        all.filter(|m| matches!(m.state, State::Loaded)).map(|m| (m.id, m.code)).collect()
+        let of = |m: &Module| match m.state {
+            State::Loaded(entries) => Some((m.id, m.name.clone(), entries)),
+            _ => None,
+        };
+        all.filter_map(of).collect()
     };
-    let of = |(id, code): (i32, StaticModule)| {
+    let of = |(id, name, code): (i32, String, Entries)| {
         // SAFETY: modinfo is numbers and bytes.
         let mut mi: modinfo = unsafe { std::mem::zeroed() };
         // SAFETY: _info(9E).
@@ -310,7 +432,7 @@ pub(crate) fn info() -> Vec<ModInfo> {
         let text = text.split(|c| *c == 0).next().unwrap_or_default();
         let description =
             if filled { String::from_utf8_lossy(text).into_owned() } else { String::new() };
-        ModInfo { id, name: code.name.to_string(), description }
+        ModInfo { id, name, description }
     };
     loaded.into_iter().map(of).collect()
 }

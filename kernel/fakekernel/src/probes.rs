@@ -3,33 +3,63 @@
 //!
 //! A probe is named as in D: `overlay-tx` for `__dtrace_probe_overlay__tx`. It counts and reports
 //! while it is armed; with checks on all are armed from boot.
+//!
+//! A linked module calls the probe's function. The calls of a loaded one are no-ops, each a
+//! [`Site`] that its loader arms when the probe is armed.
 use crate::check::debug;
 use parking_lot::Mutex;
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// What is called with a probe's five arguments, on the thread that fires it.
 pub type Sink = Arc<dyn Fn(&[usize]) + Send + Sync>;
 
-struct Probe {
-    symbol: &'static str,
+/// A place in a loaded module's text where a probe is.
+pub trait Site: Send + Sync {
+    /// From now on whoever comes there calls [`fire`], or does not.
+    fn arm(&self, on: bool);
+}
+
+/// A probe: what its sites have to tell [`fire`].
+pub struct Probe {
+    symbol: Cow<'static, str>,
     on: AtomicBool,
     count: AtomicU64,
+    // Taken before `sites`.
     sinks: Mutex<Vec<Sink>>,
+    sites: Mutex<Vec<Arc<dyn Site>>>,
 }
 
 impl Probe {
-    const fn new(symbol: &'static str) -> Probe {
-        let (on, count) = (AtomicBool::new(false), AtomicU64::new(0));
-        Probe { symbol, on, count, sinks: Mutex::new(Vec::new()) }
+    const fn new(symbol: Cow<'static, str>) -> Probe {
+        Probe {
+            symbol,
+            on: AtomicBool::new(false),
+            count: AtomicU64::new(0),
+            sinks: Mutex::new(Vec::new()),
+            sites: Mutex::new(Vec::new()),
+        }
     }
 
     fn name(&self) -> String {
-        d_name(self.symbol)
+        d_name(&self.symbol)
+    }
+
+    /// Adds a site, armed as the probe is.
+    pub fn add(&self, site: Arc<dyn Site>) {
+        let sinks = self.sinks.lock();
+        self.sites.lock().push(site);
+        self.rearm(&sinks);
+    }
+
+    /// Forgets a site.
+    pub fn remove(&self, site: &Arc<dyn Site>) {
+        self.sites.lock().retain(|s| !Arc::ptr_eq(s, site));
     }
 
     #[cold]
-    fn fire(&self, args: &[usize]) {
+    fn called(&self, args: &[usize]) {
         self.count.fetch_add(1, Ordering::Relaxed);
         // Called without the lock: a sink may arm, disarm or fire.
         let sinks = self.sinks.lock().clone();
@@ -39,7 +69,18 @@ impl Probe {
     }
 
     fn rearm(&self, sinks: &[Sink]) {
-        self.on.store(debug() || !sinks.is_empty(), Ordering::Relaxed);
+        let on = debug() || !sinks.is_empty();
+        self.on.store(on, Ordering::Relaxed);
+        for site in self.sites.lock().iter() {
+            site.arm(on);
+        }
+    }
+}
+
+/// What a thread calls that comes to an armed site: the probe's arguments, then the probe.
+pub extern "C" fn fire(a: usize, b: usize, c: usize, d: usize, e: usize, probe: &'static Probe) {
+    if probe.on.load(Ordering::Relaxed) {
+        probe.called(&[a, b, c, d, e]);
     }
 }
 
@@ -52,18 +93,17 @@ macro_rules! define {
         #[allow(non_camel_case_types)]
         #[derive(Clone, Copy)]
         enum Index { $($name,)* }
-        static PROBES: [Probe; ADDRESSES.len()] = [$(Probe::new(stringify!($name)),)*];
+        static PROBES: [Probe; [$(stringify!($name),)*].len()] =
+            [$(Probe::new(Cow::Borrowed(stringify!($name))),)*];
         $(
             #[unsafe(no_mangle)]
             extern "C" fn $name(a: usize, b: usize, c: usize, d: usize, e: usize) {
                 let probe = &PROBES[Index::$name as usize];
                 if probe.on.load(Ordering::Relaxed) {
-                    probe.fire(&[a, b, c, d, e]);
+                    probe.called(&[a, b, c, d, e]);
                 }
             }
         )*
-        const ADDRESSES: &[(&str, extern "C" fn(usize, usize, usize, usize, usize))] =
-            &[$((stringify!($name), $name),)*];
     };
 }
 illumos_sys_hdrs::for_each_probe!(define);
@@ -82,9 +122,23 @@ impl Drop for Armed {
     }
 }
 
+/// Probes that only loaded modules have. They are never many, and live for ever.
+static MORE: Mutex<Vec<&'static Probe>> = Mutex::new(Vec::new());
+
 fn find(name: &str) -> Option<&'static Probe> {
     let name = d_name(name);
-    PROBES.iter().find(|p| p.name() == name)
+    let more = MORE.lock();
+    PROBES.iter().chain(more.iter().copied()).find(|p| p.name() == name)
+}
+
+/// The probe of a symbol, `__dtrace_probe_overlay__tx`; a new one if there is none.
+pub fn of_symbol(symbol: &str) -> &'static Probe {
+    if let Some(p) = find(symbol) {
+        return p;
+    }
+    let p = Box::leak(Box::new(Probe::new(Cow::Owned(symbol.to_string()))));
+    MORE.lock().push(p);
+    p
 }
 
 /// Calls `sink` whenever the probe fires; None: no such probe.
@@ -103,16 +157,13 @@ pub fn count(name: &str) -> u64 {
 
 /// Names of all probes, as in D.
 pub fn names() -> Vec<String> {
-    PROBES.iter().map(Probe::name).collect()
-}
-
-/// Symbol and function of each probe: what a loader calls where a module's probe is armed.
-pub fn functions() -> &'static [(&'static str, extern "C" fn(usize, usize, usize, usize, usize))] {
-    ADDRESSES
+    let more = MORE.lock();
+    PROBES.iter().chain(more.iter().copied()).map(Probe::name).collect()
 }
 
 pub(crate) fn boot() {
-    for p in &PROBES {
+    let more = MORE.lock().clone();
+    for p in PROBES.iter().chain(more) {
         p.count.store(0, Ordering::Relaxed);
         p.rearm(&p.sinks.lock());
     }

@@ -96,8 +96,9 @@ fn internal(file: &str) -> bool {
 
 fn name(ip: usize) -> Named {
     let mut out = Named::default();
-    if let Some((_, m)) = TEXTS.lock().iter().find(|(r, _)| r.contains(&ip)) {
-        return Named { functions: vec![format!("{m}+{ip:#x}")], module: Some(m.clone()) };
+    if let Some((r, m)) = TEXTS.lock().iter().find(|(r, _)| r.contains(&ip)) {
+        let at = format!("{m}+{:#x}", ip - r.start);
+        return Named { functions: vec![at], module: Some(m.clone()) };
     }
     // The address is where the call returns to; the call itself is before it.
     backtrace::resolve(std::ptr::without_provenance_mut(ip.saturating_sub(1)), |s| {

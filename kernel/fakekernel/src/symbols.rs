@@ -10,6 +10,8 @@ pub struct Symbol {
     addr: *const (),
     /// The module a loaded file must depend on to import it; `unix` and `genunix` are always there.
     pub module: &'static str,
+    /// A function can be reached by way of a jump, data cannot.
+    pub function: bool,
 }
 
 // SAFETY: the address is a constant, of a function or of data that synchronises itself.
@@ -18,9 +20,14 @@ unsafe impl Sync for Symbol {}
 unsafe impl Send for Symbol {}
 
 impl Symbol {
-    /// An entry of a table.
-    pub const fn new(name: &'static str, addr: *const (), module: &'static str) -> Symbol {
-        Symbol { name, addr, module }
+    /// A function, as an entry of a table.
+    pub const fn function(name: &'static str, addr: *const (), module: &'static str) -> Symbol {
+        Symbol { name, addr, module, function: true }
+    }
+
+    /// A data object, as an entry of a table.
+    pub const fn data(name: &'static str, addr: *const (), module: &'static str) -> Symbol {
+        Symbol { name, addr, module, function: false }
     }
 
     /// Where it is.
@@ -35,8 +42,8 @@ macro_rules! symbols {
     ($table:ident $module:literal: $($f:ident,)* $(; $($d:ident,)*)?) => {
         /// What this file exports.
         pub(crate) const $table: &[$crate::symbols::Symbol] = &[
-            $($crate::symbols::Symbol::new(stringify!($f), $f as *const (), $module),)*
-            $($($crate::symbols::Symbol::new(stringify!($d), (&raw const $d).cast(), $module),)*)?
+            $($crate::symbols::Symbol::function(stringify!($f), $f as *const (), $module),)*
+            $($($crate::symbols::Symbol::data(stringify!($d), (&raw const $d).cast(), $module),)*)?
         ];
     };
 }
@@ -48,7 +55,8 @@ macro_rules! from_libc {
         mod c {
             unsafe extern "C" { $(pub(super) fn $f();)* }
         }
-        const LIBC: &[Symbol] = &[$(Symbol::new(stringify!($f), c::$f as *const (), "unix"),)*];
+        const LIBC: &[Symbol] =
+            &[$(Symbol::function(stringify!($f), c::$f as *const (), "unix"),)*];
     };
 }
 from_libc! {
@@ -56,9 +64,9 @@ from_libc! {
     strcmp strlen strncmp strnlen vsnprintf
 }
 
-/// Every exported symbol: (C name, address, providing module).
-pub fn symbols() -> &'static [(&'static str, usize, &'static str)] {
-    static ALL: OnceLock<Vec<(&'static str, usize, &'static str)>> = OnceLock::new();
+/// Every exported symbol.
+pub fn symbols() -> &'static [Symbol] {
+    static ALL: OnceLock<Vec<Symbol>> = OnceLock::new();
     ALL.get_or_init(|| {
         let tables = [
             LIBC,
@@ -91,6 +99,6 @@ pub fn symbols() -> &'static [(&'static str, usize, &'static str)] {
             crate::net::mac::header::SYMBOLS,
             crate::net::mac::prop::SYMBOLS,
         ];
-        tables.into_iter().flatten().map(|s| (s.name, s.addr(), s.module)).collect()
+        tables.concat()
     })
 }
