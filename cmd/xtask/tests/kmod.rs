@@ -297,8 +297,8 @@ fn frames_must_be_small_and_known() {
     assert_eq!(checked(&finished(&module(fits), &[]), "", &[]).findings, []);
 }
 
-/// A panic function of Rust's core, by its mangled name, and a call of it from `cold`. What makes its
-/// message may panic too, and is not to blame.
+/// A panic function of Rust's core, by its mangled name, and a call of it from `cold`. What makes
+/// its message may panic too, and is not to blame.
 const PANIC: &str = "
     nop
     call cold

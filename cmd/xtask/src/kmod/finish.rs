@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! From what `ld -r` made to what krtld wants.
 //!
-//! * Only what others use stays global: all names of all modules share one space, and a name that is
-//!   there twice is complained about.
+//! * Only what others use stays global: all names of all modules share one space, and a name that
+//!   is there twice is complained about.
 //! * The modules that provide what is imported are named in a section of type `SHT_DYNAMIC`, as
 //!   illumos' own linker does for `-N`. krtld finds it by its type and reads it from the file.
-//! * The file to install has no debugging information: krtld would read its relocations into memory.
+//! * The file to install has no debugging information: krtld would read its relocations into
+//!   memory.
 
 use super::lists::{KernelSymbols, is_dependency};
 use anyhow::Result;

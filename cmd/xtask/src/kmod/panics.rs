@@ -117,6 +117,7 @@ impl Graph {
                     refer(*place);
                 }
             }
+            let mut traps = false;
             if view.sections[region.start.section].is_code() {
                 for i in code::instructions(view, region) {
                     let direct = matches!(
@@ -129,11 +130,7 @@ impl Graph {
                     if direct && !relocs.iter().any(|r| fixed(r.place.offset)) {
                         refer(Place { offset: i.near_branch_target(), ..region.start });
                     }
-                }
-                for i in code::instructions(view, region) {
-                    if i.mnemonic() == Mnemonic::Ud2 {
-                        panic("ud2");
-                    }
+                    traps |= i.mnemonic() == Mnemonic::Ud2;
                 }
             }
             for target in relocs.iter().map(|r| &r.target) {
@@ -142,6 +139,9 @@ impl Graph {
                 {
                     panic(name);
                 }
+            }
+            if traps {
+                panic("ud2");
             }
             graph.edges.insert(id, edges);
             if inside {

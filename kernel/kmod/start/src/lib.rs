@@ -6,8 +6,8 @@
 //!    a Rust panic ──► handler ──► cmn_err, panic(9F)
 //! ```
 //!
-//! These names must not be in the drivers' own crates: in a program on Linux `_init` and `_fini` are
-//! crti's, and the panic handler is std's. There is no allocator: the drivers get all memory from
+//! These names must not be in the drivers' own crates: in a program on Linux `_init` and `_fini`
+//! are crti's, and the panic handler is std's. There is no allocator: the drivers get all memory from
 //! kmem by themselves.
 //!
 //! # Invariant
