@@ -7,10 +7,12 @@ use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const MISSING: &str = "\
-no Rust toolchain with the sources of its standard library was found.
-    Debian:     apt-get install rustc-web cargo-web rust-web-src
-    elsewhere:  rustup toolchain install nightly --component rust-src";
+/// What is needed below the root of a toolchain, and the package of Debian that has it.
+const FILES: [(&str, &str); 3] = [
+    ("bin/rustc", "rustc-web"),
+    ("bin/cargo", "cargo-web"),
+    ("lib/rustlib/src/rust/library/core/src/lib.rs", "rust-web-src"),
+];
 
 /// A toolchain, by its root directory.
 #[derive(Debug)]
@@ -26,7 +28,7 @@ impl Toolchain {
     pub fn find() -> Result<Toolchain> {
         let rustup = [&[] as &[&str], &["+nightly"]].into_iter().filter_map(rustc_sysroot);
         let mut all = std::iter::once(PathBuf::from("/usr")).chain(rustup);
-        let sysroot = all.find(|s| is_complete(s)).context(MISSING)?;
+        let sysroot = all.find(|s| missing(s).is_empty()).with_context(how_to_get_one)?;
         Ok(Toolchain { sysroot })
     }
 
@@ -56,10 +58,19 @@ fn rustc_sysroot(args: &[&str]) -> Option<PathBuf> {
     out.status.success().then(|| String::from_utf8_lossy(&out.stdout).trim_end().into())
 }
 
-fn is_complete(sysroot: &Path) -> bool {
-    ["bin/cargo", "bin/rustc", "lib/rustlib/src/rust/library/core/src/lib.rs"]
-        .iter()
-        .all(|file| sysroot.join(file).exists())
+/// Packages of Debian that would add what is not there.
+fn missing(sysroot: &Path) -> Vec<&'static str> {
+    let absent = FILES.iter().filter(|(file, _)| !sysroot.join(file).exists());
+    absent.map(|(_, package)| *package).collect()
+}
+
+fn how_to_get_one() -> String {
+    format!(
+        "no Rust toolchain with the sources of its standard library was found.\n    \
+         Debian:     apt-get install {}\n    \
+         elsewhere:  rustup toolchain install nightly --component rust-src",
+        missing(Path::new("/usr")).join(" ")
+    )
 }
 
 /// Makes sure that programs are installed.
