@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! A booted kernel with the driver loaded, its ioctls as functions, a guest, and a peer on the
 //! underlay.
-use fakekernel::host::{self, Cred, Kernel, Model, OpenDev, SelfMem, StaticModule, UserMem};
+use crate::modules;
+use fakekernel::host::{self, Cred, Kernel, Model, OpenDev, SelfMem, UserMem};
 use fakekernel::kstat::{self, Value};
 use fakekernel::net::client::{Client, Frame, Frames};
 use overlay_abi::dld::*;
@@ -40,10 +41,6 @@ pub fn addr(n: u8) -> SocketAddrV4 {
     )
 }
 
-fn static_module(m: ddi::module::Module) -> StaticModule {
-    StaticModule { name: m.name, init: m.init, fini: m.fini, info: m.info }
-}
-
 /// The kernel. Shut it down with [`Rig::end`], which looks for violations and leaks.
 pub struct Rig {
     pub kernel: Kernel,
@@ -57,8 +54,7 @@ impl Rig {
 
     pub fn boot_with(config: host::Config) -> Rig {
         let kernel = host::boot(config);
-        kernel.register_module(static_module(overlay::module()));
-        kernel.register_module_needing(static_module(vxlan::module()), &["drv/overlay"]);
+        modules::register(&kernel);
         kernel.modload("drv/overlay").unwrap();
         let dld = kernel.open(DLD_CONTROL_DEV, FREAD | FWRITE, &Cred::KERNEL).unwrap();
         Rig { kernel, dld }

@@ -658,7 +658,7 @@ fn defect_24_a_drop_entry_has_no_destination() {
 #[test]
 fn defect_25_the_cache_is_bounded() {
     let s = Scene::dynamic();
-    overlay::overlay_target_max.store(100, SeqCst);
+    crate::modules::overlay_target_max().store(100, SeqCst);
     s.varpd.cache_set(LINK, FAR, s.peer.at()).unwrap();
     for n in 0..300 {
         s.varpd.cache_set(LINK, mac(n), s.peer.at()).unwrap();

@@ -438,11 +438,12 @@ fn datalink_ioctls_need_privilege_and_memory() {
 
 #[test]
 fn registrations_are_checked() {
+    use crate::modules::overlay_plugin_alloc;
     use crate::tcap;
     use overlay_abi::encap::*;
     let rig = Rig::boot();
     // SAFETY: no conditions.
-    assert!([0, 2, u32::MAX].iter().all(|v| unsafe { tcap::overlay_plugin_alloc(*v) }.is_null()));
+    assert!([0, 2, u32::MAX].iter().all(|v| unsafe { overlay_plugin_alloc(*v) }.is_null()));
     static BAD: std::sync::Mutex<Vec<&overlay_plugin_ops_t>> = std::sync::Mutex::new(Vec::new());
     let with = |change: fn(&mut overlay_plugin_ops_t)| -> *const overlay_plugin_ops_t {
         let ops = Box::leak(Box::new(tcap::OPS));

@@ -4,12 +4,16 @@
 //! The tests stand where its users do: dladm (dld ioctls), varpd (`/dev/overlay`), a guest (a
 //! VNIC's client) and the far host (a UDP socket). Every test ends with a shutdown that must find
 //! nothing left and no rule broken.
+//!
+//! The driver is linked in here. `kernel/krtld/tests/it_kmod` runs the same tests on the modules'
+//! files: it has all of this but `modules`.
 mod common;
 mod defects;
 mod dynamic;
 mod faults;
 mod hostile;
 mod ioctls;
+mod modules;
 mod point;
 mod soak;
 mod tcap;

@@ -132,7 +132,7 @@ fn links_come_and_go_under_fire() {
     let seconds = std::env::var("SOAK_SECONDS").map_or(3, |s| s.parse().unwrap());
     let fail = FaultPlan { random: Some((1, 20)), ..Default::default() };
     let rig = Rig::boot_with(host::Config { fail, ..Default::default() });
-    overlay::overlay_target_max.store(200, Relaxed);
+    crate::modules::overlay_target_max().store(200, Relaxed);
     let (varpd, peer) = (rig.varpd(), Peer::bind(addr(2)));
     peer.0.set_nonblocking(true).unwrap();
     let (stop, lives) = (AtomicBool::new(false), AtomicU64::new(0));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! An encapsulation plugin of the tests, in the C ABI: `tcap`, 8 bytes of header, which remembers
 //! how it was called.
+use crate::modules::*;
 use ddi::mblk::Mblk;
 use overlay_abi::encap::*;
 use overlay_abi::errno::Errno;
@@ -10,13 +11,6 @@ use std::mem::ManuallyDrop;
 use std::net::SocketAddrV4;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering::SeqCst};
-
-unsafe extern "C" {
-    pub fn overlay_plugin_alloc(version: c_uint) -> *mut overlay_plugin_register_t;
-    pub fn overlay_plugin_free(reg: *mut overlay_plugin_register_t);
-    pub fn overlay_plugin_register(reg: *mut overlay_plugin_register_t) -> c_int;
-    pub fn overlay_plugin_unregister(name: *const c_char) -> c_int;
-}
 
 /// What init returns.
 pub static INIT_ERROR: AtomicI32 = AtomicI32::new(0);
