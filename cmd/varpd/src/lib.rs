@@ -11,15 +11,45 @@
 //! Threads: one waits for signals and for the end of a lookup thread, 2 x CPUs + 1 ask the kernel
 //! for lookups, the door has its own. Log lines are bunyan JSON on standard error.
 //!
-//! varpd runs in the foreground. Daemonizing, dropping privileges and persistence are still to
-//! come; instances are not destroyed when it ends, and the kernel keeps their links and the
-//! questions that were not answered.
+//! On illumos varpd is a service: a daemon with few privileges. Elsewhere it runs in the foreground
+//! as whoever started it. Persistence is still to come; instances are not destroyed when it ends,
+//! and the kernel keeps their links and the questions that were not answered.
+
+#[cfg(target_os = "illumos")]
+mod service;
+#[cfg(target_os = "illumos")]
+mod umem;
+
+#[cfg(not(target_os = "illumos"))]
+mod service {
+    //! What stands for a service where there is none.
+
+    use std::io;
+    use std::path::{Path, PathBuf};
+
+    #[derive(Debug)]
+    pub struct Service {
+        /// More plugin directories: none.
+        pub include_path: Vec<PathBuf>,
+    }
+
+    impl Service {
+        pub fn start(_dir: &Path, _foreground: bool) -> io::Result<Service> {
+            Ok(Service { include_path: Vec::new() })
+        }
+
+        pub fn ready(self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+}
 
 use clap::Parser;
 use devctl::Root;
 use libvarpd::{Error, Varpd};
 use overlay_abi::door::VARPD_DOOR;
 use overlay_abi::errno::Errno;
+use service::Service;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 use slog::{Drain, Logger, o};
@@ -32,10 +62,14 @@ use std::sync::{Arc, Mutex};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
+#[cfg(target_os = "illumos")]
+#[global_allocator]
+static ALLOCATOR: umem::Umem = umem::Umem;
+
 /// Fatal error (`SMF_EXIT_ERR_FATAL`).
 const FATAL: u8 = 95;
 
-/// The virtual ARP daemon of overlay networks; runs in the foreground.
+/// The virtual ARP daemon of overlay networks; a daemon on illumos, elsewhere in the foreground.
 ///
 /// Exit status: 0 when asked to stop by SIGTERM, SIGINT, SIGHUP or SIGQUIT; 1 for a bad option; 95
 /// for a fatal error.
@@ -53,7 +87,7 @@ struct Options {
     /// Where the door is created [default: ROOT/var/run/varpd/varpd.door]
     #[arg(short = 'd', value_name = "PATH")]
     door: Option<PathBuf>,
-    /// Stay in the foreground, as varpd so far always does
+    /// Stay in the foreground, as varpd always does where there is no SMF
     #[arg(short = 'f', long)]
     foreground: bool,
 }
@@ -71,6 +105,11 @@ enum End {
 enum Fatal {
     #[error("another varpd has {0} open")]
     Second(PathBuf),
+    #[error(
+        "{0} cannot be opened: the overlay driver is the one in C, which refuses every program of \
+         64 bits; install the driver that comes with this varpd"
+    )]
+    OtherDriver(PathBuf),
     #[error(transparent)]
     Varpd(#[from] Error),
     #[error("{what}: {source}")]
@@ -116,10 +155,12 @@ fn run(options: Options) -> Result<(), Fatal> {
         .mode(0o700)
         .create(&run_dir)
         .map_err(io(format!("cannot create {}", run_dir.display())))?;
-    for dir in &options.include {
+    let service =
+        Service::start(&run_dir, options.foreground).map_err(io("cannot run as a service"))?;
+    for dir in options.include.iter().chain(&service.include_path) {
         varpd.load_plugins(dir)?;
     }
-    if options.include.is_empty() {
+    if options.include.is_empty() && service.include_path.is_empty() {
         load_own_plugins(&varpd)?;
     }
 
@@ -134,6 +175,7 @@ fn run(options: Options) -> Result<(), Fatal> {
                 "door" => door.display().to_string(),
                 "plugins" => varpd.plugins().join(","),
                 "foreground" => options.foreground);
+            service.ready().map_err(io("cannot tell the parent process"))?;
             // A sender is alive here, so there is an end to receive.
             let end = ends.recv().unwrap_or(End::Kernel(Errno::EIO));
             drop(server);
@@ -165,6 +207,10 @@ fn open(root: &Root, log: &Logger) -> Result<Arc<Varpd>, Fatal> {
                     return Err(Fatal::Second(root.path("/dev/overlay")));
                 }
                 std::thread::sleep(Duration::from_millis(50));
+            }
+            // An open from 64 bits carries FOFFMAX, which that driver takes for a mistake.
+            Err(Error::Device(e)) if cfg!(target_os = "illumos") && e.errno == Errno::EINVAL => {
+                return Err(Fatal::OtherDriver(root.path("/dev/overlay")));
             }
             result => return Ok(result?),
         }

@@ -256,12 +256,11 @@ impl Client {
         // SAFETY: the request is read only; the buffer is as long as said.
         check(unsafe { sys::door_call(self.door.as_raw_fd(), &mut arg) })?;
         let reply = match arg.data.is_null() {
-            true => Vec::new(),
+            true => &[],
             // SAFETY: that many bytes, in our buffer or in the kernel's.
-            false => {
-                unsafe { std::slice::from_raw_parts(arg.data.cast::<u8>(), arg.data_size) }.to_vec()
-            }
-        };
+            false => unsafe { std::slice::from_raw_parts(arg.data.cast::<u8>(), arg.data_size) },
+        }
+        .to_vec();
         if arg.rbuf != own {
             // SAFETY: memory that door_call mapped for this reply, which was copied.
             unsafe { libc::munmap(arg.rbuf.cast(), arg.rsize) };

@@ -15,12 +15,21 @@
 //!
 //! The messages are those of `<sys/dls_mgmt.h>` and libdladm: same numbers, same layouts, which
 //! are equal for 32- and 64-bit callers. `Table` is pure and total: any bytes in, a reply out.
+//! On illumos `Client` is libdladm, whose business these messages are.
 
+#[cfg(not(target_os = "illumos"))]
 mod client;
+#[cfg(target_os = "illumos")]
+mod native;
+#[cfg(target_os = "illumos")]
+mod sys;
 mod table;
 mod wire;
 
+#[cfg(not(target_os = "illumos"))]
 pub use client::Client;
+#[cfg(target_os = "illumos")]
+pub use native::Client;
 pub use table::{Link, Table};
 pub use wire::{DOOR, MAX_MESSAGE};
 
