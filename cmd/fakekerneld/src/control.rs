@@ -16,13 +16,15 @@ use door::sock::{Listener, Threads};
 use fakekernel::host::{self, Kernel};
 use fakekernel::kstat;
 use fakekernel::net::capture::Point;
-use fkadm::proto::{self, Done, Kstat, KstatFilter, MAX_REQUEST, Module, Reply, Request, Status};
+use fkadm::proto::{
+    self, Done, Kstat, KstatFilter, MAX_REQUEST, Modload, Module, Reply, Request, Status,
+};
 use libdladm::dlmgmt::Table;
 use rustix::net::SocketType;
 use serde::Serialize;
 
 use crate::guest::Guests;
-use crate::{capture, links};
+use crate::{capture, links, modules};
 
 /// Connections at a time; further ones are told so.
 const MAX_CONNECTIONS: usize = 256;
@@ -119,6 +121,11 @@ impl Host {
         match request {
             Request::Status {} => result(to, Ok(self.status())),
             Request::Modinfo {} => result(to, Ok(self.modules())),
+            Request::Modload(m) => result(to, self.modload(m)),
+            Request::Modunload(m) => {
+                let done = self.kernel.modunload(&m.name).map_err(|e| format!("{}: {e}", m.name));
+                result(to, done.map(|()| Done {}))
+            }
             Request::Links {} => result(to, Ok(links::list(&links::lock(&self.names)))),
             Request::GuestAttachTap(a) => {
                 result(to, self.vnic(&a.link).and_then(|v| self.guests.attach_tap(v, a)))
@@ -189,8 +196,29 @@ impl Host {
         }
     }
 
+    fn modload(&self, m: Modload) -> Result<Module, String> {
+        match m.file {
+            Some(file) => {
+                let file = krtld::Module::new(&*m.name, file);
+                modules::register(&self.kernel, &file)
+                    .and_then(|()| modules::load(&self.kernel, &file))
+            }
+            None => {
+                let loaded = self.kernel.modload(&m.name);
+                loaded.map(drop).map_err(|e| format!("{}: {e}", m.name))
+            }
+        }?;
+        let loaded = self.modules().into_iter().find(|l| l.name == m.name);
+        loaded.ok_or_else(|| format!("{} was unloaded at once", m.name))
+    }
+
     fn modules(&self) -> Vec<Module> {
-        let show = |m: host::ModInfo| Module { id: m.id as u32, name: m.name, info: m.description };
+        let show = |m: host::ModInfo| Module {
+            id: m.id as u32,
+            name: m.name,
+            info: m.description,
+            file: m.file,
+        };
         self.kernel.modinfo().into_iter().map(show).collect()
     }
 }

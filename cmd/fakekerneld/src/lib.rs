@@ -18,6 +18,8 @@
 //! * **root**: the directory that is this host's `/`. One fakekerneld at a time has it: it holds a
 //!   lock on `<root>/var/run/fakekerneld.lock`, which stays as a file when it ends.
 //! * **guest**: what uses a VNIC ([`guest`]).
+//! * **module**: `drv/overlay` and `overlay/vxlan` are linked in; files for illumos can take their
+//!   place, or be others ([`krtld`]). The program is linked at a fixed address for that.
 //!
 //! # Order of start and end
 //!
@@ -36,6 +38,7 @@ mod control;
 pub mod guest;
 mod instance;
 mod links;
+mod modules;
 mod nodes;
 mod pcap;
 
@@ -52,7 +55,7 @@ use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 use devctl::Root;
 use devctl::server::Server;
-use fakekernel::host::{self, Config, Kernel, StaticModule};
+use fakekernel::host::{self, Config, Kernel};
 use fakekernel::log::Level;
 use libdladm::dlmgmt::{self, Table};
 
@@ -70,6 +73,10 @@ struct Options {
     /// Sockets to send from: each has its own source port, and a flow keeps to one
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = txpool)]
     txpool: usize,
+    /// Load this module file for illumos; if NAME is drv/overlay or overlay/vxlan, in place of what
+    /// is built in. May be repeated
+    #[arg(long, value_name = "NAME=FILE", value_parser = module_file)]
+    modload: Vec<(String, PathBuf)>,
     /// Watch the modules as a debug kernel would; what they do wrong is told at the end, with exit
     /// status 1
     #[arg(long, value_enum, default_value_t = Checks::Off)]
@@ -84,6 +91,12 @@ fn txpool(s: &str) -> Result<usize, String> {
         Ok(n @ 1..=1024) => Ok(n),
         _ => Err("a number from 1 to 1024".into()),
     }
+}
+
+fn module_file(s: &str) -> Result<(String, PathBuf), String> {
+    let parts = s.split_once('=').filter(|(name, file)| !name.is_empty() && !file.is_empty());
+    let (name, file) = parts.ok_or("must be NAME=FILE, such as drv/overlay=target/kmod/overlay")?;
+    Ok((name.to_owned(), file.into()))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -131,10 +144,6 @@ fn run(options: &Options) -> Result<ExitCode> {
     Ok(if debug && !clean { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn static_module(m: ddi::module::Module) -> StaticModule {
-    StaticModule { name: m.name, init: m.init, fini: m.fini, info: m.info }
-}
-
 /// From modules to a control socket, and back when told to end.
 fn serve(
     options: &Options,
@@ -143,10 +152,7 @@ fn serve(
     end: Sender<()>,
     ended: &Receiver<()>,
 ) -> Result<()> {
-    kernel.register_module(static_module(overlay::module()));
-    // It calls functions of the overlay module.
-    kernel.register_module_needing(static_module(vxlan::module()), &["drv/overlay"]);
-    kernel.modload("drv/overlay").map_err(|e| anyhow::anyhow!("drv/overlay does not load: {e}"))?;
+    modules::start(kernel, &options.modload).map_err(anyhow::Error::msg)?;
 
     let nodes = Server::start(root, &nodes::NODES, Arc::new(nodes::Nodes::new()))?;
     let names = Arc::new(Mutex::new(Table::new()));

@@ -98,6 +98,18 @@ impl Client {
         self.call(&Request::Modinfo {})
     }
 
+    /// Loads a module; with a file, that is the module of that name from now on.
+    pub fn modload(&mut self, name: &str, file: Option<&Path>) -> Result<Module, Error> {
+        // What is relative here is so to another directory there.
+        let file = file.map(std::path::absolute).transpose()?;
+        self.call(&Request::Modload(Modload { name: name.into(), file }))
+    }
+
+    /// Unloads a module.
+    pub fn modunload(&mut self, name: &str) -> Result<(), Error> {
+        self.done(&Request::Modunload(OfModule { name: name.into() }))
+    }
+
     /// Data links by id.
     pub fn links(&mut self) -> Result<Vec<Link>, Error> {
         self.call(&Request::Links {})

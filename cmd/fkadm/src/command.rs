@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -40,6 +40,17 @@ enum Command {
     Status,
     /// List the loaded kernel modules
     Modinfo,
+    /// Load a kernel module
+    Modload {
+        /// Such as drv/overlay; with a file, that is the module of this name from now on
+        #[arg(value_name = "NAME[=FILE]")]
+        module: String,
+    },
+    /// Unload a kernel module, unless it is in use
+    Modunload {
+        /// Such as drv/overlay
+        name: String,
+    },
     /// List the data links
     Links,
     /// Give VNICs to guests and let those send
@@ -245,9 +256,20 @@ fn run(cli: Cli) -> Result<bool, Box<dyn std::error::Error>> {
         Command::Modinfo => {
             let modules = client.modinfo()?;
             out.put(&modules, |w| {
-                table(w, &["ID", "MODULE", "INFO"], modules.iter().map(module_row))
+                table(w, &["ID", "MODULE", "INFO", "FILE"], modules.iter().map(module_row))
             })?;
         }
+        Command::Modload { module } => {
+            let (name, file) = match module.split_once('=') {
+                Some((name, file)) => (name, Some(Path::new(file))),
+                None => (&*module, None),
+            };
+            let loaded = client.modload(name, file)?;
+            out.put(&loaded, |w| {
+                table(w, &["ID", "MODULE", "INFO", "FILE"], [module_row(&loaded)].into_iter())
+            })?;
+        }
+        Command::Modunload { name } => client.modunload(&name)?,
         Command::Links => {
             let links = client.links()?;
             let head = ["LINKID", "LINK", "CLASS", "MTU", "STATE", "MAC", "OVER"];
@@ -360,8 +382,9 @@ fn table<const N: usize>(
     Ok(())
 }
 
-fn module_row(m: &Module) -> [String; 3] {
-    [m.id.to_string(), m.name.clone(), m.info.clone()]
+fn module_row(m: &Module) -> [String; 4] {
+    let file = m.file.as_ref().map_or_else(|| "--".into(), |f| f.display().to_string());
+    [m.id.to_string(), m.name.clone(), m.info.clone(), file]
 }
 
 fn link_row(l: &Link) -> [String; 7] {

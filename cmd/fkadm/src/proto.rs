@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,10 @@ pub enum Request {
     Status {},
     /// `Vec<`[`Module`]`>`.
     Modinfo {},
+    /// Loads a kernel module: [`Module`].
+    Modload(Modload),
+    /// Unloads a kernel module: [`Done`].
+    Modunload(OfModule),
     /// `Vec<`[`Link`]`>`.
     Links {},
     /// Gives a VNIC to a TAP device: [`Guest`].
@@ -97,6 +102,28 @@ pub struct Module {
     pub name: String,
     /// What the module says of itself.
     pub info: String,
+    /// The file it was loaded from; none if it is built in.
+    pub file: Option<PathBuf>,
+}
+
+/// A module to load.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Modload {
+    /// Such as `drv/overlay`.
+    pub name: String,
+    /// A module file for illumos, by its absolute path, to be the module of that name from now on;
+    /// by default what has been.
+    #[serde(default)]
+    pub file: Option<PathBuf>,
+}
+
+/// A module alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OfModule {
+    /// Such as `drv/overlay`.
+    pub name: String,
 }
 
 /// A data link.

@@ -2,7 +2,7 @@
 //! `lab demo`: what all of it does, seen working in half a minute.
 
 use crate::guests::{self, PingReport, TcpReport};
-use crate::host::{Daemon, Host, Lifetime};
+use crate::host::{Daemon, Host, Lifetime, Modules};
 use crate::running::make_links;
 use crate::state::LabDir;
 use crate::topology::Topology;
@@ -71,7 +71,7 @@ impl Progress {
 ///
 /// # Errors
 /// Something did not work. All that was started is stopped and removed all the same.
-pub fn demo(json: bool, tcp_bytes: u64) -> Result<ExitCode> {
+pub fn demo(json: bool, tcp_bytes: u64, modules: &Modules) -> Result<ExitCode> {
     let progress = Progress { json, start: Instant::now() };
     let (text, name) = own_topology()?;
     let topology = Topology::parse(&text)?;
@@ -79,7 +79,7 @@ pub fn demo(json: bool, tcp_bytes: u64) -> Result<ExitCode> {
     dir.create()?;
     let stop = Interrupt::install()?;
     let mut hosts = Vec::new();
-    let result = show(&progress, &topology, &dir, tcp_bytes, &mut hosts, &stop);
+    let result = show(&progress, &topology, &dir, modules, tcp_bytes, &mut hosts, &stop);
     progress.step("cleaning up");
     let mut complaints: Vec<String> = hosts.iter_mut().rev().flat_map(Host::stop).collect();
     if stop.came() {
@@ -119,6 +119,7 @@ fn show(
     p: &Progress,
     t: &Topology,
     dir: &LabDir,
+    modules: &Modules,
     tcp_bytes: u64,
     hosts: &mut Vec<Host>,
     stop: &Interrupt,
@@ -126,10 +127,14 @@ fn show(
     p.step("starting two hosts, each a kernel (fakekerneld) and a varpd");
     for h in &t.hosts {
         let root = dir.host_root(&h.name);
-        let host = Host::start(&h.name, root, &dir.plugins(), Lifetime::WithLab)?;
+        let host = Host::start(&h.name, root, &dir.plugins(), modules, Lifetime::WithLab)?;
         stop.watch(host.daemons());
         for d in host.daemons() {
             p.say(&format!("  {}: {} (pid {})", h.name, d.program, d.pid));
+        }
+        for m in host.modules()? {
+            let file = m.file.map_or("built in".into(), |f| f.display().to_string());
+            p.say(&format!("  {}: {} ({file})", h.name, m.name));
         }
         hosts.push(host);
         stop.check()?;

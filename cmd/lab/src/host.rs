@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -39,6 +39,34 @@ pub struct Daemon {
     pub started: u64,
 }
 
+/// What the kernels of a lab run: the modules that are built in, or files.
+#[derive(Debug, Default)]
+pub struct Modules {
+    /// Options for fakekerneld.
+    args: Vec<OsString>,
+}
+
+impl Modules {
+    /// The files `overlay` and `vxlan` of a directory; without one, what is built in.
+    ///
+    /// # Errors
+    /// A file is not there.
+    pub fn new(dir: Option<&Path>) -> Result<Modules> {
+        let mut args = Vec::new();
+        let Some(dir) = dir else { return Ok(Modules { args }) };
+        for name in ["drv/overlay", "overlay/vxlan"] {
+            let file = dir.join(name.rsplit('/').next().unwrap_or(name));
+            // The daemons have another directory.
+            let file = file
+                .canonicalize()
+                .with_context(|| format!("{} (cargo xtask kmod makes it)", file.display()))?;
+            args.push("--modload".into());
+            args.push([OsStr::new(name), OsStr::new("="), file.as_os_str()].into_iter().collect());
+        }
+        Ok(Modules { args })
+    }
+}
+
 /// Whether daemons end with the lab (demo) or outlive it (`lab up`).
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Lifetime {
@@ -59,12 +87,20 @@ impl Host {
     ///
     /// # Errors
     /// A daemon does not become ready; the end of its log is in the error, and nothing of the host is left running.
-    pub fn start(name: &str, root: PathBuf, plugins: &Path, lifetime: Lifetime) -> Result<Host> {
+    pub fn start(
+        name: &str,
+        root: PathBuf,
+        plugins: &Path,
+        modules: &Modules,
+        lifetime: Lifetime,
+    ) -> Result<Host> {
         std::fs::create_dir_all(root.join("log"))
             .with_context(|| format!("cannot create {}", root.display()))?;
         let mut host = Host { name: name.into(), root, daemons: Vec::new() };
-        let started =
-            host.spawn("fakekerneld", &[], "var/run/fakekerneld.sock", lifetime).and_then(|()| {
+        let kernel: Vec<&OsStr> = modules.args.iter().map(OsString::as_os_str).collect();
+        let started = host
+            .spawn("fakekerneld", &kernel, "var/run/fakekerneld.sock", lifetime)
+            .and_then(|()| {
                 let args = [OsStr::new("-f"), OsStr::new("-i"), plugins.as_os_str()];
                 host.spawn("varpd", &args, "var/run/varpd/varpd.door", lifetime)
             });
@@ -121,6 +157,15 @@ impl Host {
             );
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// The modules its kernel has loaded.
+    ///
+    /// # Errors
+    /// fakekerneld does not answer.
+    pub fn modules(&self) -> Result<Vec<fkadm::proto::Module>> {
+        let root = devctl::Root::from_env_or(Some(self.root.clone()));
+        Ok(fkadm::client::Client::open(&root)?.modinfo()?)
     }
 
     /// A command of the lab's tools set up to run on this host.

@@ -27,8 +27,9 @@ pub mod topology;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
+use host::Modules;
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 #[derive(Parser)]
@@ -50,6 +51,9 @@ enum Cmd {
         /// How much TCP data to move, in MiB.
         #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
         tcp: u64,
+        /// Run the module files `overlay` and `vxlan` of this directory instead of what is built in.
+        #[arg(long, value_name = "DIR")]
+        modload: Option<PathBuf>,
     },
     /// Start a lab.
     Up {
@@ -58,6 +62,9 @@ enum Cmd {
         /// Give each guest a network namespace with a TAP device (needs root).
         #[arg(long)]
         netns: bool,
+        /// Run the module files `overlay` and `vxlan` of this directory instead of what is built in.
+        #[arg(long, value_name = "DIR")]
+        modload: Option<PathBuf>,
     },
     /// Stop a lab and remove all it left.
     Down {
@@ -116,8 +123,12 @@ pub fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
-        Cmd::Demo { json, tcp } => demo::demo(json, tcp << 20),
-        Cmd::Up { topology, netns } => running::up(&topology, netns),
+        Cmd::Demo { json, tcp, modload } => {
+            demo::demo(json, tcp << 20, &Modules::new(modload.as_deref())?)
+        }
+        Cmd::Up { topology, netns, modload } => {
+            running::up(&topology, netns, &Modules::new(modload.as_deref())?)
+        }
         Cmd::Down { name } => running::down(&pick(name)?),
         Cmd::Status { json } => running::status(json),
         Cmd::Exec { lab, host, command } => running::exec(&pick(lab)?, &host, &command),

@@ -2,7 +2,7 @@
 //! `lab up`, `down`, `status` and `exec`: labs that outlive the command.
 
 use crate::guests;
-use crate::host::{Host, Lifetime};
+use crate::host::{Host, Lifetime, Modules};
 use crate::state::{self, LabDir};
 use crate::topology::{self, Topology};
 use anyhow::{Context, Result, bail, ensure};
@@ -50,7 +50,7 @@ fn netns_name(lab: &str, vnic: &str) -> String {
 ///
 /// # Errors
 /// Something did not start. What had started is stopped again.
-pub fn up(file_or_name: &str, netns: bool) -> Result<ExitCode> {
+pub fn up(file_or_name: &str, netns: bool, modules: &Modules) -> Result<ExitCode> {
     let text = match topology::READY.iter().find(|(n, _)| *n == file_or_name) {
         Some((_, text)) => (*text).to_owned(),
         None => std::fs::read_to_string(file_or_name).unwrap_or_default(),
@@ -67,7 +67,7 @@ pub fn up(file_or_name: &str, netns: bool) -> Result<ExitCode> {
     dir.create()?;
     let mut hosts = Vec::new();
     let mut spaces = Vec::new();
-    let started = start(&topology, &text, &dir, netns, &mut hosts, &mut spaces);
+    let started = start(&topology, &text, &dir, netns, modules, &mut hosts, &mut spaces);
     if let Err(e) = started {
         take_down(&dir, hosts, &spaces);
         return Err(e);
@@ -106,13 +106,14 @@ fn start(
     text: &str,
     dir: &LabDir,
     netns: bool,
+    modules: &Modules,
     hosts: &mut Vec<Host>,
     spaces: &mut Vec<String>,
 ) -> Result<()> {
     dir.save(text, hosts, spaces)?;
     for h in &topology.hosts {
         let root = dir.host_root(&h.name);
-        hosts.push(Host::start(&h.name, root, &dir.plugins(), Lifetime::Detached)?);
+        hosts.push(Host::start(&h.name, root, &dir.plugins(), modules, Lifetime::Detached)?);
         dir.save(text, hosts, spaces)?;
     }
     for (host, h) in hosts.iter().zip(&topology.hosts) {

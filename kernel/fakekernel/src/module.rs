@@ -18,6 +18,7 @@ use overlay_abi::errno::Errno;
 use parking_lot::{Condvar, Mutex};
 use std::cell::RefCell;
 use std::ffi::{CStr, c_char, c_int};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::ThreadId;
@@ -50,11 +51,13 @@ pub struct Entries {
 /// Why a file is no module: the errno for the caller, a sentence for the log.
 pub type Refused = (Errno, String);
 
-/// A module in a file, with the loader that knows how to read it. The kernel calls one of the
-/// functions at a time, in the order in which they stand.
+/// A module in a file, with the loader that knows how to read it. The kernel calls one of `read`,
+/// `map` and `unmap` at a time, in this order.
 pub trait ModuleFile: Send + Sync {
     /// Directory and file in the module path: `drv/overlay`.
     fn name(&self) -> &str;
+    /// Where the file is.
+    fn path(&self) -> &Path;
     /// Reads the file; the modules it depends on. Those the kernel knows are loaded next.
     ///
     /// # Errors
@@ -75,6 +78,15 @@ enum Code {
     File(Arc<dyn ModuleFile>),
 }
 
+impl Code {
+    fn file(&self) -> Option<PathBuf> {
+        match self {
+            Code::Linked(_) => None,
+            Code::File(f) => Some(f.path().to_owned()),
+        }
+    }
+}
+
 /// One line of modinfo.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModInfo {
@@ -84,6 +96,8 @@ pub struct ModInfo {
     pub name: String,
     /// What its linkage says of it.
     pub description: String,
+    /// The file it was loaded from, unless it is linked in.
+    pub file: Option<PathBuf>,
 }
 
 enum State {
@@ -418,12 +432,12 @@ pub(crate) fn info() -> Vec<ModInfo> {
         let guard = MODULES.lock();
         let all = guard.iter().flat_map(|m| &m.all);
         let of = |m: &Module| match m.state {
-            State::Loaded(entries) => Some((m.id, m.name.clone(), entries)),
+            State::Loaded(entries) => Some((m.id, m.name.clone(), entries, m.code.file())),
             _ => None,
         };
         all.filter_map(of).collect()
     };
-    let of = |(id, name, code): (i32, String, Entries)| {
+    let of = |(id, name, code, file): (i32, String, Entries, Option<PathBuf>)| {
         // SAFETY: modinfo is numbers and bytes.
         let mut mi: modinfo = unsafe { std::mem::zeroed() };
         // SAFETY: _info(9E).
@@ -432,7 +446,7 @@ pub(crate) fn info() -> Vec<ModInfo> {
         let text = text.split(|c| *c == 0).next().unwrap_or_default();
         let description =
             if filled { String::from_utf8_lossy(text).into_owned() } else { String::new() };
-        ModInfo { id, name, description }
+        ModInfo { id, name, description, file }
     };
     loaded.into_iter().map(of).collect()
 }

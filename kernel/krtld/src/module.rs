@@ -49,11 +49,6 @@ impl Module {
         Arc::new(Module { name: name.into(), path: path.into(), state: Mutex::default() })
     }
 
-    /// Its file.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Why the file was not loaded the last time that was tried.
     pub fn refusal(&self) -> Option<Refusal> {
         self.state().refusal.clone()
@@ -132,6 +127,10 @@ impl Mapped {
 impl ModuleFile for Module {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn path(&self) -> &Path {
+        &self.path
     }
 
     fn read(&self) -> Result<Vec<String>, Refused> {

@@ -128,6 +128,25 @@ fn the_demo_tells_what_it_did_as_json_and_leaves_nothing() {
     assert_eq!(processes(&home.0), Vec::<i32>::new());
 }
 
+#[test]
+fn the_demo_runs_on_module_files() {
+    let Some(modules) = test_skip::kernel_modules() else { return };
+    let home = Home::new();
+    let out = home.run(&["demo", "--tcp", "8", "--modload", modules.to_str().unwrap()]);
+    let text = good(&out);
+    for line in ["ping      80 sent, 80 received", "8388608 bytes intact", "dropped   none"] {
+        assert!(text.contains(line), "{text}");
+    }
+    let file = |name: &str| modules.join(name).canonicalize().unwrap().display().to_string();
+    for host in ["h1", "h2"] {
+        let overlay = format!("{host}: drv/overlay ({})", file("overlay"));
+        assert!(text.contains(&overlay), "{overlay}: {text}");
+    }
+    assert!(text.contains(&format!("h1: overlay/vxlan ({})", file("vxlan"))), "{text}");
+    bad(&home.run(&["demo", "--modload", "/dev"]), "/dev/overlay");
+    assert_eq!(home.left(), Vec::<PathBuf>::new());
+}
+
 fn start_long_demo(home: &Home) -> Child {
     let child = home
         .lab(&["demo", "--tcp", "100000"])

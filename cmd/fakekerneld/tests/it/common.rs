@@ -42,8 +42,12 @@ impl Host {
     }
 
     pub fn start_in(root: Root) -> Host {
-        let mut child =
-            command(&root).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let command = command(&root);
+        Host::start_command(root, command)
+    }
+
+    pub fn start_command(root: Root, mut command: Command) -> Host {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         if !line.contains("ready") {

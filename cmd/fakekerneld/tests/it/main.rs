@@ -4,6 +4,7 @@
 mod command;
 mod common;
 mod daemon;
+mod modules;
 mod smol;
 mod tap;
 mod traffic;

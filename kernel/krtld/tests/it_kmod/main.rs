@@ -2,8 +2,7 @@
 //! The integration tests of the overlay driver, on the bytes that are shipped: the module files
 //! that `cargo xtask kmod` makes, loaded. Nothing else differs, and neither may a result.
 //!
-//! The files are looked for in `$OVERLAY_KMOD_DIR`, else in `kmod` of cargo's target directory.
-//! Where they are not, every test is skipped.
+//! Where the files are not, every test is skipped.
 mod modules;
 
 #[path = "../../../overlay/tests/it/common.rs"]

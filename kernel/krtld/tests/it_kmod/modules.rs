@@ -4,34 +4,19 @@ use fakekernel::host::Kernel;
 use krtld::Module;
 use overlay_abi::encap::overlay_plugin_register_t;
 use std::ffi::{c_char, c_int, c_uint};
-use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 
 /// There is one kernel at a time, but with cargo's own runner several in a row.
 static OVERLAY: OnceLock<Arc<Module>> = OnceLock::new();
 
-fn directory() -> PathBuf {
-    if let Some(dir) = std::env::var_os("OVERLAY_KMOD_DIR") {
-        return dir.into();
-    }
-    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    target.unwrap_or_else(|| workspace.join("target")).join("kmod")
-}
-
 /// Makes the files known to the kernel. Without files the test ends here, as skipped: in the middle
 /// of it there is no other way.
 pub fn register(kernel: &Kernel) {
-    let files = ["overlay", "vxlan"].map(|name| directory().join(name));
-    if let Some(absent) = files.iter().find(|f| !f.exists()) {
-        test_skip::skip(format!("no {} (cargo xtask kmod makes it)", absent.display()));
-        std::process::exit(0);
-    }
-    let [overlay, vxlan] = files;
-    let overlay = OVERLAY.get_or_init(|| Module::new("drv/overlay", overlay));
+    let Some(dir) = test_skip::kernel_modules() else { std::process::exit(0) };
+    let overlay = OVERLAY.get_or_init(|| Module::new("drv/overlay", dir.join("overlay")));
     kernel.register_module_file(overlay.clone()).unwrap();
-    kernel.register_module_file(Module::new("overlay/vxlan", vxlan)).unwrap();
+    kernel.register_module_file(Module::new("overlay/vxlan", dir.join("vxlan"))).unwrap();
 }
 
 /// Address of a symbol of the driver.
@@ -64,4 +49,17 @@ exports! {
     overlay_plugin_free(reg: *mut overlay_plugin_register_t);
     overlay_plugin_register(reg: *mut overlay_plugin_register_t) -> c_int;
     overlay_plugin_unregister(name: *const c_char) -> c_int;
+}
+
+/// The driver's crate is in this program too, for its names; what runs is the file.
+#[test]
+fn the_driver_is_the_file() {
+    let rig = crate::common::Rig::boot();
+    rig.create(1, 7).unwrap();
+    let loaded = rig.kernel.modinfo();
+    assert_eq!(loaded.len(), 2);
+    assert!(loaded.iter().all(|m| m.file.is_some()), "{loaded:?}");
+    assert!(!std::ptr::eq(overlay_target_max(), &overlay::overlay_target_max));
+    rig.delete(1).unwrap();
+    rig.end();
 }
