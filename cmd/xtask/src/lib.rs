@@ -11,5 +11,6 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used))]
 
 pub mod kmod;
+pub mod proto;
 pub mod toolchain;
 pub mod user;

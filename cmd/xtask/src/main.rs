@@ -34,6 +34,8 @@ enum Task {
     },
     /// Build programs and plugins for illumos, and audit the files.
     User,
+    /// Lay out what is installed on illumos: a tree, a tarball and an IPS manifest in target/proto.
+    Proto,
     /// The linker of `user`, called by rustc.
     #[command(hide = true, disable_help_flag = true)]
     IllumosLd {
@@ -58,6 +60,7 @@ fn main() -> Result<()> {
         Task::Man => man(&root),
         Task::Bench { filter } => bench(&root, filter.as_deref()),
         Task::User => xtask::user::run(&root).map(drop),
+        Task::Proto => xtask::proto::run(&root),
         Task::IllumosLd { .. } => Ok(()),
     }
 }

@@ -41,7 +41,7 @@ const TARGET: &str = "x86_64-unknown-illumos";
 pub struct Built {
     /// What it is.
     pub artifact: Artifact,
-    /// Where it is.
+    /// Where it is, stripped.
     pub path: PathBuf,
 }
 
@@ -55,7 +55,7 @@ fn target_dir(root: &Path) -> PathBuf {
 
 /// Builds, lints and audits; prints what came of it.
 pub fn run(root: &Path) -> Result<Vec<Built>> {
-    need_programs(&[("ld.lld", "lld"), ("as", "binutils")])?;
+    need_programs(&[("ld.lld", "lld"), ("as", "binutils"), ("strip", "binutils")])?;
     let toolchain = Toolchain::find()?;
     let packages = packages::read(toolchain.cargo()?)?;
     let illumos = root.join("cmd/xtask/illumos");
@@ -89,14 +89,15 @@ pub fn run(root: &Path) -> Result<Vec<Built>> {
             .context("check for illumos")?;
     }
 
-    let files: Vec<Built> = packages
-        .artifacts
-        .into_iter()
-        .map(|artifact| {
-            let path = dir.join(TARGET).join("release").join(&artifact.file);
-            Built { artifact, path }
-        })
-        .collect();
+    let out = dir.join("out");
+    std::fs::create_dir_all(&out)?;
+    let release = dir.join(TARGET).join("release");
+    let ship = |artifact: Artifact| -> Result<Built> {
+        let path = out.join(&artifact.file);
+        execute(Command::new("strip").arg(release.join(&artifact.file)).arg("-o").arg(&path))?;
+        Ok(Built { artifact, path })
+    };
+    let files: Vec<Built> = packages.artifacts.into_iter().map(ship).collect::<Result<_>>()?;
     audit_all(&files, &list)?;
     Ok(files)
 }
@@ -124,7 +125,8 @@ fn has_clippy(toolchain: &Toolchain) -> Result<bool> {
     Ok(cmd.status()?.success())
 }
 
-fn execute(cmd: &mut Command) -> Result<()> {
+/// Runs a command to its end.
+pub(crate) fn execute(cmd: &mut Command) -> Result<()> {
     let status = cmd.status().with_context(|| format!("cannot run {:?}", cmd.get_program()))?;
     if !status.success() {
         bail!("{:?} failed: {status}", cmd.get_program());
