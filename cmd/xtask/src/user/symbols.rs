@@ -100,6 +100,19 @@ mod tests {
         assert_eq!(list.providers("read").count(), 1);
     }
 
+    /// What plugins may import of varpd is what varpd exports, but for what debuggers look for.
+    #[test]
+    fn plugins_find_in_varpd_what_the_list_promises() {
+        let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let list = List::read(&xtask.join("illumos/symbols.list")).unwrap();
+        let promised: Vec<_> = list.library(PROCESS).unwrap().symbols.keys().cloned().collect();
+        let map = std::fs::read_to_string(xtask.join("../varpd/exports.map")).unwrap();
+        let mut exported = crate::user::ld::map_globals(&map);
+        exported.retain(|name| name != "varpd_panic_buf");
+        exported.sort();
+        assert_eq!(promised, exported);
+    }
+
     #[test]
     fn mistakes_are_named_by_line() {
         for (text, line) in [
