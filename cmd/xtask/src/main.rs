@@ -27,7 +27,8 @@ enum Task {
     },
     /// Check the manual pages with mandoc.
     Man,
-    /// Count instructions per packet with callgrind, and measure a lab's throughput beside plain UDP.
+    /// Count instructions per packet with callgrind, in the linked driver and in its module files, and measure a lab's
+    /// throughput beside plain UDP.
     Bench {
         /// Only the callgrind cases whose name contains this, such as "tx 64".
         filter: Option<String>,
@@ -95,10 +96,7 @@ fn test(root: &Path, args: &[String]) -> Result<()> {
         }
     }
     // The driver's tests run on its crates and on the file that ships; where none can be made, on the crates alone.
-    match xtask::toolchain::Toolchain::find() {
-        Ok(_) => xtask::kmod::run(root, false)?,
-        Err(e) => eprintln!("kernel modules not built: {e}"),
-    }
+    build_modules(root)?;
     // Skipped tests leave a line here: neither test runner knows a test that decides by itself to be skipped.
     let skips = root.join("target/skipped-tests");
     std::fs::create_dir_all(root.join("target"))?;
@@ -121,6 +119,17 @@ fn test(root: &Path, args: &[String]) -> Result<()> {
     result
 }
 
+/// Builds the kernel modules, if there is a toolchain that can; whether there is.
+fn build_modules(root: &Path) -> Result<bool> {
+    match xtask::toolchain::Toolchain::find() {
+        Ok(_) => xtask::kmod::run(root, false).map(|()| true),
+        Err(e) => {
+            eprintln!("kernel modules not built: {e}");
+            Ok(false)
+        }
+    }
+}
+
 fn man(root: &Path) -> Result<()> {
     let mut pages: Vec<PathBuf> = std::fs::read_dir(root.join("man"))
         .context("no man directory")?
@@ -134,10 +143,14 @@ fn bench(root: &Path, filter: Option<&str>) -> Result<()> {
     if !has("valgrind") {
         bail!("valgrind is not installed (Debian: apt-get install valgrind)");
     }
+    let modules = build_modules(root)?;
     run(cargo().args(["build", "--release", "--package", "bench", "--package", "system-tests"]))?;
     let target =
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let mut cmd = Command::new(target.join("release/bench"));
+    if modules {
+        cmd.arg("--modload").arg(target.join("kmod"));
+    }
     cmd.args(filter);
     run(&mut cmd)?;
     if filter.is_none() {

@@ -20,6 +20,7 @@ use overlay_abi::errno::Errno;
 use overlay_abi::ids::UnderlayAddr;
 use overlay_abi::target::*;
 use std::net::IpAddr;
+use std::path::Path;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 const READ: i32 = 0x1;
@@ -40,11 +41,12 @@ pub struct OverlayKernel {
 pub struct Varpd(OpenDev);
 
 impl OverlayKernel {
-    /// Boots and loads `drv/overlay`; vxlan comes with the first link.
+    /// Boots and loads `drv/overlay`; vxlan comes with the first link. Both are what is linked in, or the files
+    /// `overlay` and `vxlan` of a directory.
     ///
     /// # Errors
-    /// The driver does not attach or its devices do not open.
-    pub fn boot(config: Config) -> Result<OverlayKernel> {
+    /// The driver does not load or attach, or its devices do not open.
+    pub fn boot(config: Config, files: Option<&Path>) -> Result<OverlayKernel> {
         let kernel = boot(config);
         for m in [overlay::module(), vxlan::module()] {
             let m = StaticModule { name: m.name, init: m.init, fini: m.fini, info: m.info };
@@ -52,6 +54,12 @@ impl OverlayKernel {
                 kernel.register_module(m);
             } else {
                 kernel.register_module_needing(m, &["drv/overlay"]);
+            }
+        }
+        if let Some(dir) = files {
+            for name in ["drv/overlay", "overlay/vxlan"] {
+                let file = dir.join(name.rsplit('/').next().unwrap_or(name));
+                kernel.register_module_file(krtld::Module::new(name, file))?;
             }
         }
         kernel.modload("drv/overlay").context("modload drv/overlay")?;

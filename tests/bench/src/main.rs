@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! `bench [FILTER]`: instructions a packet, counted by callgrind.
+//! `bench [--modload DIR] [FILTER]`: instructions a packet, counted by callgrind.
 //!
-//! The program runs itself under `valgrind --tool=callgrind` once per case. Collection is on from the driver's entry
-//! (its MAC transmit function, its socket callback) until it hands the packet over (`ksocket_sendmblk`, `mac_rx`), so a
-//! figure is the driver, its plugin, and the kernel's locks and message functions it calls, and neither the socket
-//! nor MAC. Counts repeat exactly for the same binary, which seconds do not.
+//! The program runs itself under `valgrind --tool=callgrind` once per case. Collection is on from where the kernel
+//! calls the driver (its MAC transmit function, its socket callback) until that hands the packet over
+//! (`ksocket_sendmblk`, `mac_rx`), so a figure is the driver, its plugin, and the kernel's locks and message functions
+//! it calls, and neither the socket nor MAC. Counts repeat exactly for the same binary, which seconds do not.
+//!
+//! With `--modload` each case is counted twice: for the crates that are linked in, and for the module files `overlay`
+//! and `vxlan` of the directory, the bytes that ship. What the kernel does for either is the same code.
 
 use anyhow::{Context, Result, bail, ensure};
 use bench::{OverlayKernel, at, frame, mac};
 use fakekernel::host::{Checks, Config};
 use fakekernel::net::client::{Client, Frame, Frames};
 use std::net::UdpSocket;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -20,33 +24,48 @@ const PACKETS: usize = 4096;
 const BATCH: usize = 32;
 
 /// Symbols between which the driver runs: callgrind toggles collection at the entry and at the exit of each.
-const TX: &[&str] = &["_ZN3ddi3mac2tx*", "ksocket_sendmblk"];
-const RX: &[&str] = &["_ZN3ddi7ksocket7receive*", "mac_rx"];
+const TX: &[&str] = &["_ZN10fakekernel3net3mac11provider_tx*", "ksocket_sendmblk"];
+const RX: &[&str] = &["_ZN10fakekernel3net7ksocket7receive9to_driver*", "mac_rx"];
 
 fn main() -> Result<()> {
-    let args: Vec<String> = std::env::args().skip(1).collect();
+    let mut args: Vec<String> = std::env::args().skip(1).collect();
+    let files = match args.iter().position(|a| a == "--modload") {
+        Some(at) => {
+            args.remove(at);
+            ensure!(at < args.len(), "--modload wants a directory");
+            Some(PathBuf::from(args.remove(at)))
+        }
+        None => None,
+    };
     if let [inner, dir, len, entries] = args.as_slice()
         && inner == "--inner"
     {
+        let kernel = kernel(entries.parse()?, files.as_deref())?;
         let (len, entries) = (len.parse()?, entries.parse()?);
         return match dir.as_str() {
-            "tx" => tx(len, entries),
-            "rx" => rx(len, entries),
+            "tx" => tx(kernel, len, entries),
+            "rx" => rx(kernel, len),
             _ => bail!("no such direction"),
         };
     }
     println!("instructions per packet (callgrind, {PACKETS} packets)\n");
+    let file = if files.is_some() { "module file" } else { "" };
     println!(
-        "{:<10} {:>6} {:>10} {:>13} {:>16}",
-        "direction", "bytes", "entries", "instructions", "bytes/entry"
+        "{:<10} {:>6} {:>10} {:>13} {file:>13} {:>16}",
+        "direction", "bytes", "entries", "linked", "bytes/entry"
     );
     for dir in ["tx", "rx"] {
         for len in [64, 1400] {
             for entries in [1, 1_000, 100_000, 1_000_000] {
                 let case = format!("{dir} {len} {entries}");
                 if args.first().is_none_or(|f| case.contains(f.as_str())) {
-                    let (instructions, memory) = count(dir, len, entries)?;
-                    println!("{dir:<10} {len:>6} {entries:>10} {instructions:>13.1} {memory:>16}");
+                    let (linked, memory) = count(dir, len, entries, None)?;
+                    let loaded = files.as_deref().map(|f| count(dir, len, entries, Some(f)));
+                    let loaded = loaded.transpose()?.map(|(n, _)| format!("{n:.1}"));
+                    let loaded = loaded.unwrap_or_default();
+                    println!(
+                        "{dir:<10} {len:>6} {entries:>10} {linked:>13.1} {loaded:>13} {memory:>16}"
+                    );
                 }
             }
         }
@@ -55,7 +74,7 @@ fn main() -> Result<()> {
 }
 
 /// Runs one case under callgrind: instructions a packet, and resident bytes an entry as the case printed them.
-fn count(dir: &str, len: usize, entries: u32) -> Result<(f64, String)> {
+fn count(dir: &str, len: usize, entries: u32, files: Option<&Path>) -> Result<(f64, String)> {
     let out = std::env::temp_dir().join(format!("overlay-bench-{}", std::process::id()));
     let mut cmd = Command::new("valgrind");
     cmd.args(["--tool=callgrind", "--collect-atstart=no", "--demangle=no"]);
@@ -65,6 +84,9 @@ fn count(dir: &str, len: usize, entries: u32) -> Result<(f64, String)> {
     cmd.arg(format!("--callgrind-out-file={}", out.display()));
     cmd.arg(std::env::current_exe()?);
     cmd.args(["--inner", dir, &len.to_string(), &entries.to_string()]);
+    if let Some(files) = files {
+        cmd.arg("--modload").arg(files);
+    }
     let run = cmd.output().context("valgrind")?;
     let text = String::from_utf8_lossy(&run.stdout).into_owned();
     ensure!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
@@ -82,8 +104,9 @@ fn count(dir: &str, len: usize, entries: u32) -> Result<(f64, String)> {
     Ok((total / PACKETS as f64, memory))
 }
 
-fn kernel(entries: u32) -> Result<OverlayKernel> {
-    let k = OverlayKernel::boot(Config { checks: Checks::Off, ..Config::default() })?;
+fn kernel(entries: u32, files: Option<&Path>) -> Result<OverlayKernel> {
+    let config = Config { checks: Checks::Off, ..Config::default() };
+    let k = OverlayKernel::boot(config, files)?;
     k.create(LINK, VNET, at("127.0.0.1", 0x4791))?;
     let varpd = k.open_varpd()?;
     varpd.associate(LINK, None)?;
@@ -106,8 +129,7 @@ fn resident() -> Result<u64> {
 }
 
 /// Frames for addresses all over the cache.
-fn tx(len: usize, entries: u32) -> Result<()> {
-    let k = kernel(entries)?;
+fn tx(k: OverlayKernel, len: usize, entries: u32) -> Result<()> {
     // Somebody must be there, else the socket reports an error of an earlier send.
     let _sink = UdpSocket::bind(("127.0.0.1", 0x4792))?;
     let client = Client::open(LINK).map_err(|e| anyhow::anyhow!("errno {e}"))?;
@@ -129,8 +151,7 @@ fn tx(len: usize, entries: u32) -> Result<()> {
 }
 
 /// Datagrams to the link; the cache is there but not looked at.
-fn rx(len: usize, entries: u32) -> Result<()> {
-    let k = kernel(entries)?;
+fn rx(k: OverlayKernel, len: usize) -> Result<()> {
     let client = Client::open(LINK).map_err(|e| anyhow::anyhow!("errno {e}"))?;
     let socket = UdpSocket::bind("127.0.0.1:0")?;
     let mut datagram = vec![8, 0, 0, 0, 0, 0, VNET as u8, 0];

@@ -410,7 +410,8 @@ fn links_come_and_go_under_traffic_while_memory_fails() {
     println!("soak of {seconds} s, SOAK_SEED={seed}");
     let fail = FaultPlan { random: Some((seed, 20)), ..FaultPlan::default() };
     let kernel =
-        OverlayKernel::boot(Config { checks: Checks::Debug, fail, ..Config::default() }).unwrap();
+        OverlayKernel::boot(Config { checks: Checks::Debug, fail, ..Config::default() }, None)
+            .unwrap();
     const THREADS: usize = 9;
     let w = Arc::new(World {
         kernel,
