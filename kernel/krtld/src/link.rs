@@ -362,3 +362,76 @@ fn append(end: &mut usize, size: usize, align: usize) -> usize {
     *end = at + size;
     at
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FAR: usize = 0x7f00_0000_1000;
+
+    /// A kernel of which all lies where a position-independent program would have it.
+    struct Far;
+
+    impl Exports for Far {
+        fn find(&self, _module: &str, symbol: &str) -> Option<Import> {
+            Some(Import { addr: FAR, function: symbol != "kcred" })
+        }
+        fn provider(&self, _symbol: &str) -> Option<String> {
+            None
+        }
+    }
+
+    /// A module whose text is `call`, or `mov`, of one undefined symbol, and which has its address
+    /// in its data.
+    fn module(symbol: &'static str) -> File<'static> {
+        let text = Section {
+            writable: false,
+            executable: true,
+            align: 16,
+            size: 8,
+            bytes: &[CALL_OPCODE, 0, 0, 0, 0, 0xc3, 0, 0],
+        };
+        let data = Section { writable: true, executable: false, align: 8, size: 8, bytes: &[0; 8] };
+        let defined = |name| Symbol {
+            name,
+            definition: Definition::In { section: 1, offset: 0 },
+            size: 6,
+            global: true,
+            weak: false,
+        };
+        let undefined = Symbol { definition: Definition::Undefined, size: 0, ..defined(symbol) };
+        let relocation =
+            |kind, section, offset, addend| Relocation { kind, section, offset, symbol: 3, addend };
+        File {
+            names: ["", ".text", ".data"].map(str::to_string).into(),
+            sections: vec![None, Some(text), Some(data)],
+            symbols: vec![defined("_init"), defined("_fini"), defined("_info"), undefined],
+            relocations: vec![
+                relocation(elf::R_X86_64_64, 2, 0, 0),
+                relocation(elf::R_X86_64_PLT32, 1, 1, -4),
+            ],
+            needs: Vec::new(),
+            ignore_multiply_defined: true,
+        }
+    }
+
+    #[test]
+    fn a_far_function_is_called_by_a_jump_and_known_by_its_address() {
+        let mut linked = link(&module("memcpy"), &Far).unwrap_or_else(|e| panic!("{e}"));
+        let (base, data) = (linked.map.base(), linked.map.data() - linked.map.base());
+        assert!(base < HIGH);
+        let bytes = linked.map.bytes();
+        assert_eq!(bytes[data..data + 8], FAR.to_le_bytes());
+        let distance = i32::from_le_bytes([bytes[1], bytes[2], bytes[3], bytes[4]]);
+        let jump = CALL + distance as usize;
+        assert_eq!(bytes[jump..jump + 6], JUMP);
+        assert_eq!(bytes[jump + 6..jump + 14], FAR.to_le_bytes());
+    }
+
+    #[test]
+    fn far_data_is_refused_and_not_copied() {
+        let refusal = link(&module("kcred"), &Far).err().unwrap();
+        assert_eq!(refusal.rule, Rule::FarData(FAR as u64));
+        assert_eq!(refusal.place, ".text+0x1 (kcred)");
+    }
+}
