@@ -2,7 +2,7 @@
 //! The linker driver: rustc calls it as it calls the C compiler of illumos, it calls ld.lld.
 //!
 //! ```text
-//!   rustc -- -m64 -std=c99 -Wl,-z,ignore -Wl,-h,NAME a.o -lsocket .. --> illumos-cc (two lines of sh)
+//!   rustc -- -m64 -std=c99 -Wl,-z,ignore -Wl,-h,NAME a.o -lsocket .. --> illumos-cc (a line of sh)
 //!         --> xtask illumos-ld --sysroot DIR ARGS.. --> ld.lld
 //! ```
 //!

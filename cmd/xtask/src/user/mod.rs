@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   symbols.list --> stub libraries --+
-//!   crt1.s --------> crt1.o ----------+--> illumos-cc (ld.lld) --> varpd, dladm, libvarpd_direct.so
+//!   crt1.s --------> crt1.o ----------+--> illumos-cc (ld.lld) --> varpd, libvarpd_direct.so, ...
 //!   cargo build -Zbuild-std ----------+                                   |
 //!                                                                       audit
 //! ```

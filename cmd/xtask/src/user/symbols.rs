@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! The list of libraries and symbols that programs may use on illumos, `cmd/xtask/illumos/symbols.list`.
+//! The list of libraries and symbols that programs may use on illumos:
+//! `cmd/xtask/illumos/symbols.list`.
 
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeMap;
@@ -9,7 +10,7 @@ use std::path::Path;
 pub const PROCESS: &str = "varpd";
 
 /// A library of illumos, or what we know of it.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub struct Library {
     /// The name it is found by at run time, `libc.so.1`.
     pub soname: String,
@@ -18,7 +19,7 @@ pub struct Library {
     pub symbols: BTreeMap<String, Symbol>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub struct Symbol {
     /// Interface version in which the library first had it; `None` if it keeps no history.
     pub version: Option<String>,
@@ -33,7 +34,7 @@ impl Library {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub struct List(pub Vec<Library>);
 
 impl List {

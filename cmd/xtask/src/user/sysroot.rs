@@ -1,19 +1,27 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! What rustc links against: a stub for each library of the list, `crt1.o`, and the linker driver's wrapper.
+//! What rustc links against: a stub for each library of the list, `crt1.o`, and the wrapper of the
+//! linker driver.
 
 use super::execute;
 use super::symbols::{Library, List, PROCESS};
 use anyhow::{Context, Result};
 use std::fmt::Write;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Makes all of it anew in `dir` and returns the path of the linker driver.
+/// Makes all of it anew below `dir` and returns the path of the linker driver.
+///
+/// The path is another one when anything in it is, so that cargo links anew.
 pub fn make(dir: &Path, list: &List, crt1: &Path) -> Result<PathBuf> {
     if dir.exists() {
         std::fs::remove_dir_all(dir)?;
     }
+    let mut hash = DefaultHasher::new();
+    list.hash(&mut hash);
+    std::fs::read(crt1)?.hash(&mut hash);
+    let dir = &dir.join(format!("{:016x}", hash.finish()));
     std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
     let mut libraries = list.0.iter().filter(|library| library.soname != PROCESS);
     libraries.try_for_each(|library| stub(dir, library))?;
@@ -37,7 +45,8 @@ fn stub(dir: &Path, library: &Library) -> Result<()> {
         let size = symbol.size.unwrap_or(1);
         writeln!(
             text,
-            "{section}\n.globl {name}\n.type {name}, @{kind}\n.size {name}, {size}\n{name}: .skip {size}"
+            "{section}\n.globl {name}\n.type {name}, @{kind}\n.size {name}, {size}\n\
+             {name}: .skip {size}"
         )?;
     }
     let [source, object] = ["s", "o"].map(|e| dir.join(library.link_name()).with_extension(e));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! A file as the run-time linker sees it: segments and the dynamic section. Section headers do not count.
+//! A file as the run-time linker sees it: segments and the dynamic section. Section headers do not
+//! count.
 
 use anyhow::{Context, Result, bail};
 use object::LittleEndian;

@@ -3,17 +3,17 @@
 //!
 //! | rule | why |
 //! |---|---|
-//! | `type` | a program is an executable at fixed addresses, the rest are shared objects; OSABI is System V |
+//! | `type` | a program is an executable, the rest are shared objects; OSABI is System V |
 //! | `interpreter` | a program names ld.so.1; PT_PHDR without an interpreter is killed at exec |
 //! | `hash` | ld.so.1 knows DT_HASH only; who has DT_GNU_HASH alone has no symbols |
-//! | `versions` | a file with DT_VERSYM is bound by the rules of GNU versions, and the stubs have none to bind to |
+//! | `versions` | a file with DT_VERSYM is bound by GNU rules, and the stubs have no versions |
 //! | `name` | a library's DT_SONAME is the name it is installed under |
 //! | `needed` | libraries of the list only, and each whose symbols are imported |
 //! | `import` | symbols of the list only; a plugin's `libvarpd_*` are varpd's |
 //! | `export` | a plugin takes nothing of varpd's names; varpd has what plugins bind to |
-//! | `tls` | thread-locals by pthread keys: PT_TLS of an odd alignment is laid out otherwise than compiled |
+//! | `tls` | thread-locals are pthread keys: a PT_TLS may be laid out otherwise than compiled |
 //! | `init` | a plugin registers itself in DT_INIT_ARRAY, whose entries are functions |
-//! | `binding` | everything is bound at start (DT_FLAGS has BIND_NOW), so that what is missing shows then |
+//! | `binding` | everything is bound at start, so that what is missing shows then |
 //! | `relocation` | the four kinds that need no more than a symbol; COPY would take sizes from the stubs |
 //! | `place` | ld.so.1 adds to what lies at a place, so it must be zero |
 //! | `segment` | nothing is writable and executable, no relocation is in code |
