@@ -21,6 +21,31 @@ use ddi::sys;
 /// Longest frame of any link.
 const FRAME_MAX: usize = MTU_MAX as usize + FRAME_EXTRA;
 
+/// Which addresses a socket can send to. illumos' udp_send neither sends nor frees a message from a
+/// socket bound to an address of one family to one of the other, so that is never asked of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    All,
+    V4,
+    V6,
+}
+
+impl Reach {
+    /// That of a socket bound to this `sockaddr_in6`; `::` and what is no such address reach all.
+    fn of_bound(addr: &[u8]) -> Reach {
+        let ip = addr.get(8..).and_then(<[u8]>::first_chunk::<16>);
+        match ip {
+            Some(ip) if *ip != [0; 16] => Reach::of(*ip),
+            _ => Reach::All,
+        }
+    }
+
+    #[inline]
+    fn of(ip: [u8; 16]) -> Reach {
+        if u128::from_be_bytes(ip) >> 32 == 0xffff { Reach::V4 } else { Reach::V6 }
+    }
+}
+
 /// A link on a socket.
 #[derive(Clone)]
 struct Member {
@@ -39,13 +64,17 @@ pub(crate) struct Mux {
     spec: KBox<SocketSpec>,
     plugin: KArc<Plugin>,
     socket: KSocket<Demux>,
+    reach: Reach,
     demux: KArc<Demux>,
 }
 
 impl Mux {
-    /// See [`KSocket::send`].
+    /// See [`KSocket::send`]. `EADDRNOTAVAIL`: the socket does not reach such addresses.
     #[inline]
     pub fn send(&self, to: &sys::sockaddr_in6, mp: Mblk) -> Result<(), (Errno, Option<Mblk>)> {
+        if self.reach != Reach::All && self.reach != Reach::of(to.sin6_addr.s6_addr) {
+            return Err((Errno::EADDRNOTAVAIL, Some(mp)));
+        }
         self.socket.send(to, mp)
     }
 }
@@ -124,7 +153,8 @@ impl Muxes {
         socket.bind(spec.addr())?;
         plugin.sockopt(socket.as_ptr())?;
         socket.start()?;
-        Ok(Mux { spec, plugin: plugin.clone(), socket, demux })
+        let reach = Reach::of_bound(spec.addr());
+        Ok(Mux { spec, plugin: plugin.clone(), socket, reach, demux })
     }
 
     /// Takes a link off its socket, which is closed after the last. Nobody receives for the link

@@ -50,6 +50,33 @@ fn the_underlay_may_be_ipv6() {
     rig.end();
 }
 
+/// illumos' udp_send loses such a message with its memory: seen on a kernel of July 2021.
+#[test]
+fn a_socket_is_not_asked_to_reach_the_other_family() {
+    let rig = Rig::boot();
+    let varpd = rig.varpd();
+    let port = UdpSocket::bind("[::1]:0").unwrap().local_addr().unwrap().port();
+    rig.create(LINK, VNET).unwrap();
+    rig.set(LINK, "vxlan/listen_ip", &Ipv6Addr::LOCALHOST.octets()).unwrap();
+    rig.set(LINK, "vxlan/listen_port", &u64::from(port).to_ne_bytes()).unwrap();
+    varpd.point(LINK, "127.0.0.1:4789".parse().unwrap()).unwrap();
+    rig.activate(LINK).unwrap();
+    rig.vnic(LINK, VNIC, GUEST).unwrap();
+    let guest = Guest::open(VNIC);
+    guest.send(&frame(FAR, GUEST, 1, 100));
+    assert_eq!((stats(LINK)["drop_tx_send"], stats(LINK)["opackets"]), (1, 0));
+    for socket in fakekernel::kstat::read(Some("udp"), None, None) {
+        for (name, value) in socket.data.iter().filter(|(n, _)| n.starts_with("out")) {
+            assert_eq!(value.to_string(), "0", "{name}: the socket was asked");
+        }
+    }
+    drop(guest);
+    rig.delete_vnic(VNIC).unwrap();
+    rig.delete(LINK).unwrap();
+    drop(varpd);
+    rig.end();
+}
+
 #[test]
 fn a_burst_arrives_whole_and_in_order() {
     let s = Scene::point();
