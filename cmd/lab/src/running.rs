@@ -257,7 +257,6 @@ pub fn exec(lab: &str, target: &str, command: &[OsString]) -> Result<ExitCode> {
         path.push(p);
     }
     cmd.args(args).env("PATH", &path).env("OVERLAY_ROOT", &host.root);
-    // Command looks a program up in the PATH it is given, but only execvp's own, so name ours.
     let status = cmd.status().with_context(|| format!("cannot run {}", program.display()))?;
     Ok(ExitCode::from(status.code().and_then(|c| u8::try_from(c).ok()).unwrap_or(1)))
 }

@@ -11,7 +11,8 @@ use std::process::{Command, Stdio};
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Build and test tasks of this project.")]
 enum Task {
-    /// Run every test: formatting of the manual pages, unit, integration and whole-system tests.
+    /// Run every test: lint of the manual pages, then unit, integration and whole-system tests, the driver's also on
+    /// the kernel modules, which are built first where that can be done.
     ///
     /// Tests that need root, network namespaces or a tool that is not there are skipped, and counted.
     Test {

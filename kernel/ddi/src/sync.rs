@@ -253,9 +253,8 @@ impl<T> Rcu<T> {
             // A writer that flipped in between may not have seen us: only the phase that still
             // holds counts.
             if self.phase.load(Ordering::SeqCst) == phase {
-                // SAFETY: the pointer came from a KBox, and a writer frees what it took out only
-                // after the count it waits for, or a later one, has gone through zero with us in
-                // it.
+                // SAFETY: came from a KBox; a writer frees what it took out only after the count it
+                // waits for, or a later one, has gone through zero with us in it.
                 let value = unsafe { &*self.value.load(Ordering::SeqCst) };
                 return RcuGuard { count, value };
             }

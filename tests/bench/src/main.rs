@@ -4,7 +4,8 @@
 //! The program runs itself under `valgrind --tool=callgrind` once per case. Collection is on from where the kernel
 //! calls the driver (its MAC transmit function, its socket callback) until that hands the packet over
 //! (`ksocket_sendmblk`, `mac_rx`), so a figure is the driver, its plugin, and the kernel's locks and message functions
-//! it calls, and neither the socket nor MAC. Counts repeat exactly for the same binary, which seconds do not.
+//! it calls, and neither the socket nor MAC. Figures of transmit repeat to an instruction or so; those of receive differ
+//! by a few from run to run, with how many datagrams came at once.
 //!
 //! With `--modload` each case is counted twice: for the crates that are linked in, and for the module files `overlay`
 //! and `vxlan` of the directory, the bytes that ship. What the kernel does for either is the same code.

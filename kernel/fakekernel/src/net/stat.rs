@@ -29,9 +29,8 @@ impl Stat {
         read: impl Fn() -> Vec<u64> + Send + Sync + 'static,
     ) -> Option<Stat> {
         let read: Box<Read> = Box::new(Box::new(read));
-        // SAFETY: kstat_create(9F): the names outlive the call; the data is ours to name before the
-        // kstat is installed, and has as many values as there are names; `read` lives until the
-        // kstat is deleted.
+        // SAFETY: kstat_create(9F): the names outlive the call; the data is ours until installed and
+        // has a value for each name; `read` lives until the kstat is deleted.
         unsafe {
             let ks = kstat_create(
                 module.as_ptr(),
