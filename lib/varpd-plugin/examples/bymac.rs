@@ -5,11 +5,12 @@
 //! 192.0.2.7:4789.
 
 use std::ffi::CStr;
+use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use varpd_plugin::overlay_abi::errno::Errno;
 use varpd_plugin::overlay_abi::props::{self, *};
-use varpd_plugin::overlay_abi::target::overlay_target_point_t;
-use varpd_plugin::{Dynamic, NvList, Plugin, Prop, Provider, Query};
+use varpd_plugin::overlay_abi::target::{overlay_targ_lookup_t, overlay_target_point_t};
+use varpd_plugin::{ArpReply, DhcpReply, Dynamic, NvList, Plugin, Prop, Provider, Query};
 
 struct ByMac {
     provider: Provider,
@@ -102,7 +103,16 @@ impl Plugin for ByMac {
 impl Dynamic for ByMac {
     fn lookup(&self, query: Query) {
         let State { prefix: Some(mut ip), port } = *self.state() else { return };
-        let [group, .., last] = query.otl_dstaddr;
+        let request = *query.request();
+        match u16::try_from(request.otl_sap) {
+            Ok(0x0806) => return query.proxy_arp(),
+            Ok(0x86dd) if request.otl_dstaddr.starts_with(&[0x33, 0x33]) => {
+                return query.proxy_ndp();
+            }
+            Ok(0x0800) if request.otl_dstaddr == [0xff; 6] => return query.proxy_dhcp(),
+            _ => {}
+        }
+        let [group, .., last] = request.otl_dstaddr;
         if group & 1 != 0 {
             // A broadcast has no single destination. The query is dropped, and with it the frame.
             self.provider.degrade("this network does not carry broadcasts");
@@ -112,7 +122,27 @@ impl Dynamic for ByMac {
         ip[15] = last;
         let mut point =
             overlay_target_point_t::from(varpd_plugin::overlay_abi::ids::UnderlayAddr { ip, port });
-        point.otp_mac = query.otl_dstaddr;
-        query.found(&point);
+        point.otp_mac = request.otl_dstaddr;
+        query.reply(&point);
+    }
+
+    /// The last byte of a guest's IP address is that of its Ethernet address as well.
+    fn arp(&self, reply: ArpReply, addr: IpAddr) {
+        let last = match addr {
+            IpAddr::V4(addr) => addr.octets()[3],
+            IpAddr::V6(addr) => addr.octets()[15],
+        };
+        assert_ne!(last, 0xff, "for the test of a panic");
+        // Nobody is number 0; the question is dropped with the reply.
+        if last != 0 {
+            reply.reply([2, 0, 0, 0, 0, last]);
+        }
+    }
+
+    /// Guest 1 serves DHCP, and asks nobody.
+    fn dhcp(&self, reply: DhcpReply, request: &overlay_targ_lookup_t) {
+        if request.otl_srcaddr != [2, 0, 0, 0, 0, 1] {
+            reply.reply([2, 0, 0, 0, 0, 1]);
+        }
     }
 }

@@ -10,8 +10,8 @@
 //! ```
 //!
 //! A plugin is a shared object `libvarpd_NAME.so` (crate type `cdylib`) and does not link with
-//! libvarpd: the functions in [`sys`] are those of the process that loads it. The example `nearest`
-//! is a whole plugin.
+//! libvarpd: the functions in [`sys`] are those of the process that loads it. The example `bymac` is a
+//! whole plugin.
 //!
 //! # Vocabulary
 //!
@@ -30,13 +30,12 @@
 //!
 //! # Invariants
 //!
-//! * Each [`Query`] is answered exactly once; one that is dropped is answered with "drop the
-//!   packet".
+//! * Each [`Query`] is answered exactly once, or handed to one of libvarpd's proxies exactly once; one
+//!   that is dropped is answered with "drop the packet". [`ArpReply`] and [`DhcpReply`], which a proxy
+//!   asks with, likewise.
 //! * A panic does not cross the C ABI: the call fails with `EIO`, a lookup is answered by a drop
 //!   (where panics unwind; with `panic = "abort"` it takes varpd with it).
 //! * Errors are illumos numbers here, and host numbers in the C ABI.
-//!
-//! Proxying of ARP, NDP and DHCP is not part of the traits yet: `vpo_arp` and `vpo_dhcp` are NULL.
 
 pub mod shim;
 pub mod sys;
@@ -46,13 +45,14 @@ pub use overlay_abi;
 use overlay_abi::errno::Errno;
 use overlay_abi::ids::VnetId;
 use overlay_abi::provider::{
-    VARPD_LOOKUP_DROP, VARPD_LOOKUP_OK, nvlist_t, varpd_prop_handle_t, varpd_provider_handle_t,
-    varpd_query_handle_t,
+    VARPD_LOOKUP_DROP, VARPD_LOOKUP_OK, nvlist_t, varpd_arp_handle_t, varpd_dhcp_handle_t,
+    varpd_prop_handle_t, varpd_provider_handle_t, varpd_query_handle_t,
 };
 use overlay_abi::target::{overlay_targ_lookup_t, overlay_target_point_t};
 use std::ffi::{CStr, CString};
 use std::marker::PhantomData;
-use std::ops::Deref;
+use std::mem::ManuallyDrop;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// What every plugin is. Property names are full ones, such as `direct/dest_ip`.
 pub trait Plugin: Send + Sync + Sized + 'static {
@@ -103,6 +103,19 @@ pub trait Dynamic: Plugin {
     /// Finds where the frame of `query` goes. The query may be kept and answered later, from any
     /// thread.
     fn lookup(&self, query: Query);
+
+    /// Finds who has the address `addr`, after [`Query::proxy_arp`] (IPv4) or [`Query::proxy_ndp`]
+    /// (IPv6). The reply may be kept as a query may. A plugin that does not say otherwise knows
+    /// nobody.
+    fn arp(&self, reply: ArpReply, addr: IpAddr) {
+        let (_, _) = (reply, addr);
+    }
+
+    /// Finds the DHCP server or relay for the frame of `request`, after [`Query::proxy_dhcp`]. A plugin
+    /// that does not say otherwise knows none.
+    fn dhcp(&self, reply: DhcpReply, request: &overlay_targ_lookup_t) {
+        let (_, _) = (reply, request);
+    }
 }
 
 /// The instance as varpd knows it; valid as long as the object it was given to.
@@ -147,11 +160,22 @@ impl Provider {
         // SAFETY: the handle is libvarpd's own, the pointers are valid during the call.
         unsafe { sys::libvarpd_inject_varp(self.0, mac.as_ptr(), point) }
     }
+
+    /// Tells guests of this link unasked that `src` has the address `ip`, by an ARP request sent to
+    /// `dst`. `vlan` 0 is untagged.
+    pub fn inject_arp(self, vlan: u16, src: [u8; 6], ip: Ipv4Addr, dst: [u8; 6]) {
+        let ip = ip.octets();
+        // SAFETY: the handle is libvarpd's own, the pointers are valid during the call.
+        unsafe {
+            sys::libvarpd_inject_arp(self.0, vlan, src.as_ptr(), ip.as_ptr(), dst.as_ptr());
+        }
+    }
 }
 
 /// One frame that waits for a destination. Dropped without an answer, the frame is dropped too.
 #[derive(Debug)]
 pub struct Query {
+    provider: Provider,
     handle: *mut varpd_query_handle_t,
     request: *const overlay_targ_lookup_t,
     point: *mut overlay_target_point_t,
@@ -162,27 +186,43 @@ pub struct Query {
 unsafe impl Send for Query {}
 
 impl Query {
-    /// Answers: the frame goes to `point`.
-    pub fn found(self, point: &overlay_target_point_t) {
-        // SAFETY: valid until the reply, which takes `self`.
-        unsafe { self.point.write(*point) };
-        self.reply(VARPD_LOOKUP_OK);
-    }
-
-    fn reply(self, action: i32) {
-        let query = std::mem::ManuallyDrop::new(self);
-        // SAFETY: libvarpd's handle, not answered so far since an answer takes the query.
-        unsafe { sys::libvarpd_plugin_query_reply(query.handle, action) }
-    }
-}
-
-/// What is known about the frame.
-impl Deref for Query {
-    type Target = overlay_targ_lookup_t;
-
-    fn deref(&self) -> &overlay_targ_lookup_t {
+    /// What is known about the frame.
+    pub fn request(&self) -> &overlay_targ_lookup_t {
         // SAFETY: valid until the reply, which takes `self`; nobody writes to it.
         unsafe { &*self.request }
+    }
+
+    /// Answers: the frame goes to `point`.
+    pub fn reply(self, point: &overlay_target_point_t) {
+        let query = ManuallyDrop::new(self);
+        // SAFETY: valid until the reply. libvarpd's handle, not answered so far since an answer takes
+        // the query.
+        unsafe {
+            query.point.write(*point);
+            sys::libvarpd_plugin_query_reply(query.handle, VARPD_LOOKUP_OK);
+        }
+    }
+
+    /// Hands it to libvarpd's ARP proxy, which asks [`Dynamic::arp`] and answers the frame's sender. It
+    /// checks the frame itself.
+    pub fn proxy_arp(self) {
+        self.hand_over(sys::libvarpd_plugin_proxy_arp);
+    }
+
+    /// Hands it to the proxy of IPv6 neighbour discovery, likewise.
+    pub fn proxy_ndp(self) {
+        self.hand_over(sys::libvarpd_plugin_proxy_ndp);
+    }
+
+    /// Hands it to the proxy of DHCP, which asks [`Dynamic::dhcp`] and sends the frame there.
+    pub fn proxy_dhcp(self) {
+        self.hand_over(sys::libvarpd_plugin_proxy_dhcp);
+    }
+
+    fn hand_over(self, proxy: sys::ProxyFn) {
+        let query = ManuallyDrop::new(self);
+        // SAFETY: libvarpd's handles and request, not answered so far; the proxy takes them over.
+        unsafe { proxy(query.provider.0, query.handle, query.request) }
     }
 }
 
@@ -191,6 +231,51 @@ impl Drop for Query {
         // SAFETY: libvarpd's handle, not answered so far.
         unsafe { sys::libvarpd_plugin_query_reply(self.handle, VARPD_LOOKUP_DROP) }
     }
+}
+
+macro_rules! reply {
+    ($(#[$doc:meta])* $name:ident, $handle:ident, $function:ident) => {
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub struct $name {
+            handle: *mut $handle,
+            mac: *mut u8,
+        }
+
+        // SAFETY: a reply is libvarpd's and may be made from any thread; `mac` belongs to it alone.
+        unsafe impl Send for $name {}
+
+        impl $name {
+            /// Answers with an address.
+            pub fn reply(self, mac: [u8; 6]) {
+                let this = ManuallyDrop::new(self);
+                // SAFETY: six bytes, valid until the reply; bytes have no alignment. The handle was
+                // not answered so far since an answer takes `self`.
+                unsafe {
+                    this.mac.cast::<[u8; 6]>().write(mac);
+                    sys::$function(this.handle, VARPD_LOOKUP_OK);
+                }
+            }
+        }
+
+        impl Drop for $name {
+            fn drop(&mut self) {
+                // SAFETY: libvarpd's handle, not answered so far.
+                unsafe { sys::$function(self.handle, VARPD_LOOKUP_DROP) }
+            }
+        }
+    };
+}
+
+reply! {
+    /// A proxy's question who has an address. Dropped without an answer, nobody has it and the frame
+    /// that asked is dropped.
+    ArpReply, varpd_arp_handle_t, libvarpd_plugin_arp_reply
+}
+
+reply! {
+    /// A proxy's question where a DHCP request goes. Dropped without an answer, it goes nowhere.
+    DhcpReply, varpd_dhcp_handle_t, libvarpd_plugin_dhcp_reply
 }
 
 /// The property that [`Plugin::propinfo`] describes. It starts without name, default and range.

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! The C functions of the operations vector over the traits; [`crate::plugin!`] puts them together.
 //!
-//! The private pointer is a `Box` of the plugin's object, from `vpo_create` or `vpo_restore` to
-//! `vpo_destroy`. What libvarpd promises (valid pointers, no call after destroy) is spec/varpd.md
+//! The private pointer is a `Box` of the plugin's object and its provider handle, from `vpo_create` or
+//! `vpo_restore` to `vpo_destroy`. What libvarpd promises (valid pointers, no call after destroy) is spec/varpd.md
 //! 5.2.
-use crate::{Dynamic, NvList, Plugin, Point, Prop, Provider, Query, sys};
+use crate::{ArpReply, DhcpReply, Dynamic, NvList, Plugin, Point, Prop, Provider, Query, sys};
 use overlay_abi::errno::Errno;
 use overlay_abi::provider::*;
 use overlay_abi::target::{
@@ -12,6 +12,7 @@ use overlay_abi::target::{
 };
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::marker::PhantomData;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// What a plugin registers.
@@ -48,7 +49,12 @@ pub const fn point<P: Point>() -> Registration {
 
 /// The registration of a plugin of dynamic mode.
 pub const fn dynamic<P: Dynamic>() -> Registration {
-    let ops = varpd_plugin_ops_t { vpo_lookup: Some(lookup::<P>), ..Common::<P>::OPS };
+    let ops = varpd_plugin_ops_t {
+        vpo_lookup: Some(lookup::<P>),
+        vpo_arp: Some(arp::<P>),
+        vpo_dhcp: Some(dhcp::<P>),
+        ..Common::<P>::OPS
+    };
     Registration { name: P::NAME, mode: OVERLAY_TARGET_DYNAMIC, ops }
 }
 
@@ -84,17 +90,27 @@ fn code(call: impl FnOnce() -> Result<(), Errno>) -> c_int {
     guarded(call).err().map_or(0, Errno::to_host)
 }
 
+/// What the private pointer points to.
+struct Object<P> {
+    provider: Provider,
+    plugin: P,
+}
+
 /// # Safety
 /// `private` came from [`made`] and was not destroyed.
 unsafe fn object<'a, P>(private: *mut c_void) -> &'a P {
     // SAFETY: by contract.
-    unsafe { &*private.cast::<P>() }
+    unsafe { &(*private.cast::<Object<P>>()).plugin }
 }
 
 /// # Safety
 /// `out` is writable.
-unsafe fn made<P>(result: Result<P, Errno>, out: *mut *mut c_void) -> Result<(), Errno> {
-    let private = Box::into_raw(Box::new(result?));
+unsafe fn made<P>(
+    result: Result<P, Errno>,
+    provider: Provider,
+    out: *mut *mut c_void,
+) -> Result<(), Errno> {
+    let private = Box::into_raw(Box::new(Object { provider, plugin: result? }));
     // SAFETY: by contract.
     unsafe { out.write(private.cast()) };
     Ok(())
@@ -113,9 +129,10 @@ unsafe extern "C" fn create<P: Plugin>(
     dest: c_uint,
 ) -> c_int {
     code(|| {
-        let object = P::create(Provider::from_raw(provider), dest);
+        let provider = Provider::from_raw(provider);
+        let object = P::create(provider, dest);
         // SAFETY: libvarpd's out pointer.
-        unsafe { made(object, out) }
+        unsafe { made(object, provider, out) }
     })
 }
 
@@ -136,7 +153,7 @@ unsafe extern "C" fn destroy<P: Plugin>(private: *mut c_void) {
     code(|| {
         // SAFETY: made by Box::into_raw in `made`; libvarpd destroys it once, after all other
         // calls.
-        drop(unsafe { Box::from_raw(private.cast::<P>()) });
+        drop(unsafe { Box::from_raw(private.cast::<Object<P>>()) });
         Ok(())
     });
 }
@@ -163,11 +180,69 @@ unsafe extern "C" fn lookup<P: Dynamic>(
     request: *const overlay_targ_lookup_t,
     point: *mut overlay_target_point_t,
 ) {
-    let query = Query { handle, request, point };
+    // SAFETY: libvarpd hands back what `create` made.
+    let object = unsafe { &*private.cast::<Object<P>>() };
+    let query = Query { provider: object.provider, handle, request, point };
+    // A panic drops the query, which answers it.
     code(|| {
-        // SAFETY: libvarpd hands back what `create` made. A panic drops the query, which answers
-        // it.
-        unsafe { object::<P>(private) }.lookup(query);
+        object.plugin.lookup(query);
+        Ok(())
+    });
+}
+
+/// The address in a socket address of IPv4 or IPv6.
+///
+/// # Safety
+/// `addr` is a socket address of the size that its family has.
+unsafe fn ip_addr(addr: *const sockaddr) -> Option<IpAddr> {
+    // SAFETY: by contract; every socket address begins with its family.
+    let family = unsafe { addr.cast::<libc::sa_family_t>().read_unaligned() };
+    match c_int::from(family) {
+        libc::AF_INET => {
+            // SAFETY: by contract and family.
+            let sin = unsafe { addr.cast::<libc::sockaddr_in>().read_unaligned() };
+            Some(Ipv4Addr::from(sin.sin_addr.s_addr.to_ne_bytes()).into())
+        }
+        libc::AF_INET6 => {
+            // SAFETY: by contract and family.
+            let sin = unsafe { addr.cast::<libc::sockaddr_in6>().read_unaligned() };
+            Some(Ipv6Addr::from(sin.sin6_addr.s6_addr).into())
+        }
+        _ => None,
+    }
+}
+
+unsafe extern "C" fn arp<P: Dynamic>(
+    private: *mut c_void,
+    handle: *mut varpd_arp_handle_t,
+    qtype: c_int,
+    addr: *const sockaddr,
+    mac: *mut u8,
+) {
+    let reply = ArpReply { handle, mac };
+    code(|| {
+        // SAFETY: libvarpd's socket address.
+        let addr = unsafe { ip_addr(addr) }.filter(|_| qtype == VARPD_QTYPE_ETHERNET);
+        // SAFETY: libvarpd hands back what `create` made. A panic drops the reply, which makes it.
+        unsafe { object::<P>(private) }.arp(reply, addr.ok_or(Errno::EINVAL)?);
+        Ok(())
+    });
+}
+
+unsafe extern "C" fn dhcp<P: Dynamic>(
+    private: *mut c_void,
+    handle: *mut varpd_dhcp_handle_t,
+    qtype: c_int,
+    request: *const overlay_targ_lookup_t,
+    mac: *mut u8,
+) {
+    let reply = DhcpReply { handle, mac };
+    code(|| {
+        if qtype != VARPD_QTYPE_ETHERNET {
+            return Err(Errno::EINVAL);
+        }
+        // SAFETY: libvarpd hands back what `create` made, and its request. A panic drops the reply.
+        unsafe { object::<P>(private).dhcp(reply, &*request) };
         Ok(())
     });
 }
@@ -235,8 +310,9 @@ unsafe extern "C" fn restore<P: Plugin>(
     code(|| {
         // SAFETY: libvarpd's list, for this call.
         let list = unsafe { NvList::from_raw(list) };
-        let object = P::restore(&list, Provider::from_raw(provider), dest);
+        let provider = Provider::from_raw(provider);
+        let object = P::restore(&list, provider, dest);
         // SAFETY: libvarpd's out pointer.
-        unsafe { made(object, out) }
+        unsafe { made(object, provider, out) }
     })
 }

@@ -3,8 +3,15 @@
 //!
 //! Spec/varpd.md 2.7 and 5, nvpair(3NVPAIR). They bind when the plugin is loaded.
 use overlay_abi::provider::*;
-use overlay_abi::target::overlay_target_point_t;
+use overlay_abi::target::{overlay_targ_lookup_t, overlay_target_point_t};
 use std::ffi::{c_char, c_int, c_uint, c_void};
+
+/// A proxy; it takes over the query.
+pub type ProxyFn = unsafe extern "C" fn(
+    *mut varpd_provider_handle_t,
+    *mut varpd_query_handle_t,
+    *const overlay_targ_lookup_t,
+);
 
 unsafe extern "C" {
     /// Memory for a registration; NULL and an errno for an unknown version.
@@ -17,6 +24,36 @@ unsafe extern "C" {
     pub fn libvarpd_plugin_vnetid(provider: *mut varpd_provider_handle_t) -> u64;
     /// Answers a query, `VARPD_LOOKUP_*`.
     pub fn libvarpd_plugin_query_reply(query: *mut varpd_query_handle_t, action: c_int);
+    /// Takes over a query that is an ARP request.
+    pub fn libvarpd_plugin_proxy_arp(
+        provider: *mut varpd_provider_handle_t,
+        query: *mut varpd_query_handle_t,
+        request: *const overlay_targ_lookup_t,
+    );
+    /// Takes over a query that is a neighbour solicitation.
+    pub fn libvarpd_plugin_proxy_ndp(
+        provider: *mut varpd_provider_handle_t,
+        query: *mut varpd_query_handle_t,
+        request: *const overlay_targ_lookup_t,
+    );
+    /// Takes over a query that is a client's DHCP broadcast.
+    pub fn libvarpd_plugin_proxy_dhcp(
+        provider: *mut varpd_provider_handle_t,
+        query: *mut varpd_query_handle_t,
+        request: *const overlay_targ_lookup_t,
+    );
+    /// Answers `vpo_arp`, `VARPD_LOOKUP_*`.
+    pub fn libvarpd_plugin_arp_reply(handle: *mut varpd_arp_handle_t, action: c_int);
+    /// Answers `vpo_dhcp`, `VARPD_LOOKUP_*`.
+    pub fn libvarpd_plugin_dhcp_reply(handle: *mut varpd_dhcp_handle_t, action: c_int);
+    /// Sends a gratuitous ARP request to guests of the link.
+    pub fn libvarpd_inject_arp(
+        provider: *mut varpd_provider_handle_t,
+        vlan: u16,
+        src: *const u8,
+        ip: *const u8,
+        dst: *const u8,
+    );
     /// Degrades the link.
     pub fn libvarpd_fma_degrade(provider: *mut varpd_provider_handle_t, message: *const c_char);
     /// Ends the degradation.
