@@ -10,6 +10,7 @@
 //! ```
 #![cfg_attr(not(test), deny(clippy::unwrap_used))]
 
+pub mod fuzz;
 pub mod kmod;
 pub mod proto;
 pub mod toolchain;

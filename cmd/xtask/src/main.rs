@@ -34,6 +34,8 @@ enum Task {
         /// Only the callgrind cases whose name contains this, such as "tx 64".
         filter: Option<String>,
     },
+    /// Run the fuzz targets of tests/fuzz: their corpora, then for some seconds what libFuzzer makes of them.
+    Fuzz(xtask::fuzz::Options),
     /// Build programs and plugins for illumos, and audit the files.
     User,
     /// Lay out what is installed on illumos: a tree, a tarball and an IPS manifest in target/proto.
@@ -61,6 +63,7 @@ fn main() -> Result<()> {
         Task::Kmod { debug } => xtask::kmod::run(&root, debug),
         Task::Man => man(&root),
         Task::Bench { filter } => bench(&root, filter.as_deref()),
+        Task::Fuzz(options) => xtask::fuzz::run(&root, &options),
         Task::User => xtask::user::run(&root).map(drop),
         Task::Proto => xtask::proto::run(&root),
         Task::IllumosLd { .. } => Ok(()),
