@@ -25,15 +25,22 @@
  *	SIZE		size that vpo_getprop claims
  *	NAMELESS	its property has no name
  *	UNKNOWN		calls a function that varpd does not have
+ *	CRASH		dies in this function of the vector, or in
+ *			"initialization"
+ *	CRASH_BY	of this signal, default SIGSEGV; 0 is a stack
+ *			overflow
  *
  * It counts calls and notices those that come when they should not.
  */
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <netinet/in.h>
+#include <sys/mman.h>
 #include <libvarpd_provider.h>
 
 #ifndef NAME
@@ -73,12 +80,57 @@ typedef struct {
 
 #define	COUNT(what)	__atomic_add_fetch(&calls.what, 1, __ATOMIC_SEQ_CST)
 
+#ifdef CRASH
+#ifndef CRASH_BY
+#define	CRASH_BY SIGSEGV
+#endif
+static int
+overflow(volatile int *outer)
+{
+	volatile int inner[1000];
+
+	inner[0] = *outer + 1;
+	return (inner[0] == 0 ? 0 : overflow(inner) + inner[0]);
+}
+
+static void
+crash_in(const char *function)
+{
+	volatile int zero = 0;
+
+	if (strcmp(function, CRASH) != 0)
+		return;
+	switch (CRASH_BY) {
+	case SIGSEGV:
+		*(volatile int *)0x40 = 1;
+		break;
+	case SIGBUS:
+		/* A page of a file that has none. */
+		*(volatile int *)mmap(NULL, 4096, PROT_READ | PROT_WRITE,
+		    MAP_SHARED, fileno(tmpfile()), 0) = 1;
+		break;
+	case SIGFPE:
+		zero = 4711 / zero;
+		break;
+	case SIGILL:
+		__builtin_trap();
+	case SIGABRT:
+		abort();
+	default:
+		overflow(&zero);
+	}
+}
+#else
+#define	crash_in(function)	((void)0)
+#endif
+
 static int
 test_create(varpd_provider_handle_t *handle, void **out,
     overlay_plugin_dest_t dest)
 {
 	test_t *t = calloc(1, sizeof (*t));
 
+	crash_in("vpo_create");
 	COUNT(create);
 	t->handle = handle;
 	/* Callbacks are allowed from anywhere, also from here. */
@@ -93,6 +145,7 @@ test_start(void *arg)
 {
 	test_t *t = arg;
 
+	crash_in("vpo_start");
 	COUNT(start);
 #ifdef PANIC
 	libvarpd_panic("link %d of %s: %lx", 4711, NAME, 0x17L);
@@ -109,6 +162,7 @@ test_stop(void *arg)
 {
 	test_t *t = arg;
 
+	crash_in("vpo_stop");
 	COUNT(stop);
 	if (!t->started || __atomic_load_n(&t->inside, __ATOMIC_SEQ_CST))
 		COUNT(wrong);
@@ -120,6 +174,7 @@ test_destroy(void *arg)
 {
 	test_t *t = arg;
 
+	crash_in("vpo_destroy");
 	COUNT(destroy);
 	if (t->started || __atomic_load_n(&t->inside, __ATOMIC_SEQ_CST))
 		COUNT(wrong);
@@ -139,6 +194,7 @@ point(overlay_target_point_t *p)
 static int
 test_default(void *arg, overlay_target_point_t *p)
 {
+	crash_in("vpo_default");
 	point(p);
 	return (ANSWER);
 }
@@ -168,6 +224,7 @@ test_lookup(void *arg, varpd_query_handle_t *query,
 {
 	test_t *t = arg;
 
+	crash_in("vpo_lookup");
 	__atomic_add_fetch(&t->inside, 1, __ATOMIC_SEQ_CST);
 	COUNT(running);
 	if (!t->started)
@@ -214,6 +271,7 @@ test_lookup(void *arg, varpd_query_handle_t *query,
 static int
 test_nprops(void *arg, uint_t *n)
 {
+	crash_in("vpo_nprops");
 	*n = 1;
 	return (0);
 }
@@ -221,6 +279,7 @@ test_nprops(void *arg, uint_t *n)
 static int
 test_propinfo(void *arg, const uint_t id, varpd_prop_handle_t *prop)
 {
+	crash_in("vpo_propinfo");
 	if (id != 0)
 		return (EINVAL);
 #ifndef NAMELESS
@@ -242,6 +301,7 @@ test_getprop(void *arg, const char *name, void *buf, uint32_t *size)
 	test_t *t = arg;
 	size_t len = strlen(t->text);
 
+	crash_in("vpo_getprop");
 	if (strcmp(name, NAME "/text") != 0)
 		return (EINVAL);
 	if (*size != 256)
@@ -260,6 +320,7 @@ test_setprop(void *arg, const char *name, const void *value,
 {
 	test_t *t = arg;
 
+	crash_in("vpo_setprop");
 	if (strcmp(name, NAME "/text") != 0 || size == 0 ||
 	    ((const char *)value)[size - 1] != '\0')
 		return (EINVAL);
@@ -272,6 +333,7 @@ test_setprop(void *arg, const char *name, const void *value,
 static int
 test_save(void *arg, nvlist_t *list)
 {
+	crash_in("vpo_save");
 	return (0);
 }
 
@@ -279,6 +341,7 @@ static int
 test_restore(nvlist_t *list, varpd_provider_handle_t *handle,
     overlay_plugin_dest_t dest, void **out)
 {
+	crash_in("vpo_restore");
 	return (test_create(handle, out, dest));
 }
 
@@ -310,6 +373,7 @@ test_init(void)
 	varpd_plugin_register_t *reg;
 	int err;
 
+	crash_in("initialization");
 #ifdef UNKNOWN
 	libvarpd_no_such_function();
 #endif

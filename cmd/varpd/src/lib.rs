@@ -147,6 +147,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn run(options: Options) -> Result<(), Fatal> {
     let root = Root::from_env_or(options.root);
     let log = logger();
+    libvarpd::crash::report("varpd").map_err(io("cannot watch for crashes"))?;
     let varpd = open(&root, &log)?;
     let door = options.door.unwrap_or_else(|| root.path(VARPD_DOOR));
     let run_dir = root.path("/var/run/varpd");

@@ -6,7 +6,7 @@ use crate::token::{Token, Tokens};
 use crate::{Varpd, lock};
 use overlay_abi::errno::Errno;
 use overlay_abi::ids::{LinkId, VarpdId, VnetId};
-use overlay_abi::provider::{VARPD_LOOKUP_OK, varpd_provider_handle_t};
+use overlay_abi::provider::varpd_provider_handle_t;
 use overlay_abi::target::{overlay_targ_info_t, overlay_target_point_t};
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -48,7 +48,6 @@ impl Instance {
         info: &overlay_targ_info_t,
         plugin: Arc<Plugin>,
     ) -> Result<Arc<Instance>, Errno> {
-        let create = plugin.ops.create;
         let instance = Arc::new_cyclic(|me| Instance {
             varpd: Arc::downgrade(varpd),
             id,
@@ -61,10 +60,9 @@ impl Instance {
             gate: Gate::new(),
             admin: Mutex::new(Stage::Created),
         });
-        let mut private = std::ptr::null_mut();
-        // SAFETY: vpo_create with the handle of this instance and a valid out pointer.
-        let code = unsafe { create(instance.provider.as_ptr(), &mut private, instance.dest) };
-        host(code)?;
+        let provider = instance.provider.as_ptr();
+        // SAFETY: the handle of this instance.
+        let private = unsafe { instance.plugin.create(provider, instance.dest) }?;
         instance.private.store(private, Ordering::Release);
         Ok(instance)
     }
@@ -124,7 +122,7 @@ impl Instance {
         }
         let (pass, private) = self.enter(Phase::Created).ok_or(Errno::ENOENT)?;
         // SAFETY: vpo_start of a created object that is not started, since `admin` is held.
-        host(unsafe { (self.plugin.ops.start)(private) })?;
+        unsafe { self.plugin.start(private) }?;
         drop(pass);
         self.gate.open();
         // The persistent form will be written here, so that it exists for every association.
@@ -134,7 +132,7 @@ impl Instance {
             Err(_) => {
                 self.gate.drain();
                 // SAFETY: vpo_stop of a started object with no lookup running.
-                unsafe { (self.plugin.ops.stop)(private) };
+                unsafe { self.plugin.stop(private) };
             }
         }
         result
@@ -145,10 +143,8 @@ impl Instance {
         let mut point = overlay_target_point_t::new_zeroed();
         if let Kind::Point(default) = self.plugin.kind {
             let (_pass, private) = self.enter(Phase::Started).ok_or(Errno::ENOENT)?;
-            // SAFETY: vpo_default of a started object with a valid out pointer.
-            if unsafe { default(private, &mut point) } != VARPD_LOOKUP_OK {
-                return Err(Errno(-1));
-            }
+            // SAFETY: this plugin's function, and a started object.
+            point = unsafe { self.plugin.default(default, private) }.ok_or(Errno(-1))?;
         }
         varpd.device.associate(self.link, self.plugin.mode(), self.id, self.dest, point)
     }
@@ -168,14 +164,13 @@ impl Instance {
         }
         self.gate.close();
         let private = self.private.load(Ordering::Acquire);
-        let ops = &self.plugin.ops;
         // SAFETY: the object was created; nobody else is in it or will be, since the gate is closed
         // and `Gone` keeps activation out. Stop if and only if it was started.
         unsafe {
             if active {
-                (ops.stop)(private);
+                self.plugin.stop(private);
             }
-            (ops.destroy)(private);
+            self.plugin.destroy(private);
         }
         PROVIDERS.remove(self.provider);
     }
@@ -185,9 +180,4 @@ impl Drop for Instance {
     fn drop(&mut self) {
         PROVIDERS.remove(self.provider);
     }
-}
-
-/// The result of a plugin's function, an error number of the host or something else that is not 0.
-pub(crate) fn host(code: i32) -> Result<(), Errno> {
-    if code == 0 { Ok(()) } else { Err(Errno::from_host(code)) }
 }

@@ -13,6 +13,8 @@
 //! |---|---|
 //! | `device` | typed ioctls on /dev/overlay |
 //! | `plugin` | loading shared objects, checking what they register |
+//! | `calls` | calls into a plugin |
+//! | `crash` | says in which plugin a process died |
 //! | `instance` | life of an instance |
 //! | `prop` | its properties |
 //! | `gate` | who may call into an instance when |
@@ -63,6 +65,8 @@
 //! them, and answer the query they are given with a drop.
 
 pub mod cabi;
+mod calls;
+pub mod crash;
 pub mod device;
 pub mod frame;
 pub mod gate;

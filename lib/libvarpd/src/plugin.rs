@@ -5,7 +5,7 @@
 //! loads it: there the load in progress is found. It can fail in many ways, none of which stops
 //! varpd; each is logged with the file's name. Objects are never unloaded, registered or not, since
 //! their code may run anywhere.
-use crate::{Error, Varpd, lock};
+use crate::{Error, Varpd, crash, lock};
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use overlay_abi::errno::Errno;
 use overlay_abi::provider::*;
@@ -161,7 +161,8 @@ pub(crate) fn load(varpd: &Varpd, file: &Path) {
     LOAD.set(Some(Load { varpd, outcome: Vec::new() }));
     // SAFETY: runs the object's init functions. That is what loading a plugin is; whoever may write
     // to the plugin directory is trusted.
-    let library = unsafe { Library::open(Some(file), RTLD_LOCAL | RTLD_NOW) };
+    let open = || unsafe { Library::open(Some(file), RTLD_LOCAL | RTLD_NOW) };
+    let library = crash::inside(&file.to_string_lossy(), "initialization", open);
     let outcome = LOAD.take().map(|load| load.outcome).unwrap_or_default();
     match library {
         // Its code stays, so that no function of it can vanish under a caller.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! Properties of an instance (spec/varpd.md 2.3): number 0 is `search`, the rest are the plugin's.
 use crate::gate::Phase;
-use crate::instance::{Instance, host};
+use crate::instance::Instance;
 use crate::lock;
 use crate::token::{Token, Tokens};
 use overlay_abi::door::{LIBVARPD_PROP_NAMELEN, LIBVARPD_PROP_SIZEMAX};
@@ -56,10 +56,8 @@ impl Instance {
     /// How many properties there are.
     pub fn nprops(&self) -> Result<u32, Errno> {
         let (_pass, private) = self.enter(Phase::Created).ok_or(Errno::ENOENT)?;
-        let mut n = 0;
-        // SAFETY: vpo_nprops of a live object with a valid out pointer.
-        host(unsafe { (self.plugin().ops.nprops)(private, &mut n) })?;
-        Ok(n.saturating_add(1))
+        // SAFETY: a live object.
+        Ok(unsafe { self.plugin().nprops(private) }?.saturating_add(1))
     }
 
     /// What a property is. `EINVAL` for a number that is none.
@@ -68,10 +66,10 @@ impl Instance {
         let (_pass, private) = self.enter(Phase::Created).ok_or(Errno::ENOENT)?;
         let draft = Arc::new(Mutex::new(PropInfo::default()));
         let token = DRAFTS.insert(Arc::clone(&draft));
-        // SAFETY: vpo_propinfo of a live object; the handle is known to our setters.
-        let code = unsafe { (self.plugin().ops.propinfo)(private, id, token.as_ptr()) };
+        // SAFETY: a live object; the handle is known to our setters.
+        let result = unsafe { self.plugin().propinfo(private, id, token.as_ptr()) };
         DRAFTS.remove(token);
-        host(code)?;
+        result?;
         let info = lock(&draft).clone();
         // Nothing can be done with a property that has no name.
         if info.name.is_empty() { Err(Errno::EINVAL) } else { Ok(info) }
@@ -116,10 +114,8 @@ impl Instance {
         let info = self.prop_info(id)?;
         let (_pass, private) = self.enter(Phase::Created).ok_or(Errno::ENOENT)?;
         let mut value = vec![0; LIBVARPD_PROP_SIZEMAX];
-        let mut size = LIBVARPD_PROP_SIZEMAX as u32;
-        let (name, out) = (info.name.as_ptr(), value.as_mut_ptr().cast());
-        // SAFETY: vpo_getprop of a live object with a C string and a buffer of `size` bytes.
-        host(unsafe { (self.plugin().ops.getprop)(private, name, out, &mut size) })?;
+        // SAFETY: a live object.
+        let size = unsafe { self.plugin().getprop(private, &info.name, &mut value) }?;
         if size as usize > value.len() {
             return Err(Errno::EOVERFLOW);
         }
@@ -141,8 +137,7 @@ impl Instance {
         }
         let info = self.prop_info(id)?;
         let (_pass, private) = self.enter(Phase::Created).ok_or(Errno::ENOENT)?;
-        let (name, size) = (info.name.as_ptr(), value.len() as u32);
-        // SAFETY: vpo_setprop of a live object with a C string and `size` bytes.
-        host(unsafe { (self.plugin().ops.setprop)(private, name, value.as_ptr().cast(), size) })
+        // SAFETY: a live object, and a size that was looked at.
+        unsafe { self.plugin().setprop(private, &info.name, value) }
     }
 }

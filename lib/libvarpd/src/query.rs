@@ -60,9 +60,9 @@ pub(crate) fn handle(varpd: &Arc<Varpd>, request: overlay_targ_lookup_t) {
     let (request, point) =
         unsafe { (&raw const (*body.as_ptr()).request, &raw mut (*body.as_ptr()).point) };
     let token = QUERIES.insert(Query(body));
-    // SAFETY: vpo_lookup of a started object. The body lives until the reply, which the plugin
-    // makes itself.
-    unsafe { lookup(private, token.as_ptr(), request, point) };
+    // SAFETY: this plugin's function and a started object. The body lives until the reply, which
+    // the plugin makes itself.
+    unsafe { instance.plugin().lookup(lookup, private, token.as_ptr(), request, point) };
 }
 
 fn discard(varpd: &Varpd, request: &overlay_targ_lookup_t, why: &str) {

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: CDDL-1.0
+//! Calls into a plugin: one method a function, and one place all of them go through, which tells
+//! [`crash`](crate::crash) where the thread is.
+//!
+//! For all of them: `private` is what `vpo_create` or `vpo_restore` of this plugin made, not
+//! destroyed since, and the caller holds a pass of its instance's gate, or is the one that makes or
+//! destroys it. Pointers are valid as long as spec/varpd.md 5.2 says.
+use crate::crash;
+use crate::plugin::Plugin;
+use overlay_abi::errno::Errno;
+use overlay_abi::provider::*;
+use overlay_abi::target::{overlay_targ_lookup_t, overlay_target_point_t};
+use std::ffi::{CStr, c_void};
+
+impl Plugin {
+    fn call<R>(&self, callback: &'static str, run: impl FnOnce() -> R) -> R {
+        crash::inside(self.name(), callback, run)
+    }
+
+    /// A call that returns an error number of the host, or something else that is not 0.
+    fn check(&self, callback: &'static str, run: impl FnOnce() -> i32) -> Result<(), Errno> {
+        match self.call(callback, run) {
+            0 => Ok(()),
+            code => Err(Errno::from_host(code)),
+        }
+    }
+
+    /// Makes the object of an instance that serves destinations with the parts `dest`.
+    ///
+    /// # Safety
+    /// The handle is the new instance's.
+    pub(crate) unsafe fn create(
+        &self,
+        provider: *mut varpd_provider_handle_t,
+        dest: u32,
+    ) -> Result<*mut c_void, Errno> {
+        let mut private = std::ptr::null_mut();
+        // SAFETY: by contract, with a valid out pointer.
+        self.check("vpo_create", || unsafe { (self.ops.create)(provider, &mut private, dest) })?;
+        Ok(private)
+    }
+
+    /// # Safety
+    /// The module's; the object is not started.
+    pub(crate) unsafe fn start(&self, private: *mut c_void) -> Result<(), Errno> {
+        // SAFETY: by contract.
+        self.check("vpo_start", || unsafe { (self.ops.start)(private) })
+    }
+
+    /// # Safety
+    /// The module's; the object is started, and no lookup is running.
+    pub(crate) unsafe fn stop(&self, private: *mut c_void) {
+        // SAFETY: by contract.
+        self.call("vpo_stop", || unsafe { (self.ops.stop)(private) });
+    }
+
+    /// # Safety
+    /// The module's; the object is not started, and nothing is called with it afterwards.
+    pub(crate) unsafe fn destroy(&self, private: *mut c_void) {
+        // SAFETY: by contract.
+        self.call("vpo_destroy", || unsafe { (self.ops.destroy)(private) });
+    }
+
+    /// Asks a plugin of point mode for its destination; `None` if it has none.
+    ///
+    /// # Safety
+    /// The module's; the function is this plugin's and the object is started.
+    pub(crate) unsafe fn default(
+        &self,
+        default: varpd_plugin_default_f,
+        private: *mut c_void,
+    ) -> Option<overlay_target_point_t> {
+        let mut point = zerocopy::FromZeros::new_zeroed();
+        // SAFETY: by contract, with a valid out pointer.
+        let action = self.call("vpo_default", || unsafe { default(private, &mut point) });
+        (action == VARPD_LOOKUP_OK).then_some(point)
+    }
+
+    /// Hands a query to a plugin of dynamic mode.
+    ///
+    /// # Safety
+    /// The module's; the function is this plugin's, the object is started, and the pointers live
+    /// until the reply.
+    pub(crate) unsafe fn lookup(
+        &self,
+        lookup: varpd_plugin_lookup_f,
+        private: *mut c_void,
+        query: *mut varpd_query_handle_t,
+        request: *const overlay_targ_lookup_t,
+        point: *mut overlay_target_point_t,
+    ) {
+        // SAFETY: by contract.
+        self.call("vpo_lookup", || unsafe { lookup(private, query, request, point) });
+    }
+
+    /// # Safety
+    /// The module's.
+    pub(crate) unsafe fn nprops(&self, private: *mut c_void) -> Result<u32, Errno> {
+        let mut n = 0;
+        // SAFETY: by contract, with a valid out pointer.
+        self.check("vpo_nprops", || unsafe { (self.ops.nprops)(private, &mut n) })?;
+        Ok(n)
+    }
+
+    /// # Safety
+    /// The module's; the handle is known to our setters.
+    pub(crate) unsafe fn propinfo(
+        &self,
+        private: *mut c_void,
+        id: u32,
+        prop: *mut varpd_prop_handle_t,
+    ) -> Result<(), Errno> {
+        // SAFETY: by contract.
+        self.check("vpo_propinfo", || unsafe { (self.ops.propinfo)(private, id, prop) })
+    }
+
+    /// The size the plugin says, which may be more than there is room for in `value`.
+    ///
+    /// # Safety
+    /// The module's.
+    pub(crate) unsafe fn getprop(
+        &self,
+        private: *mut c_void,
+        name: &CStr,
+        value: &mut [u8],
+    ) -> Result<u32, Errno> {
+        let mut size = u32::try_from(value.len()).unwrap_or(u32::MAX);
+        let (name, value) = (name.as_ptr(), value.as_mut_ptr().cast());
+        // SAFETY: by contract, with a C string and a buffer of `size` bytes.
+        let get = || unsafe { (self.ops.getprop)(private, name, value, &mut size) };
+        self.check("vpo_getprop", get)?;
+        Ok(size)
+    }
+
+    /// # Safety
+    /// The module's; the value is at most 256 bytes.
+    pub(crate) unsafe fn setprop(
+        &self,
+        private: *mut c_void,
+        name: &CStr,
+        value: &[u8],
+    ) -> Result<(), Errno> {
+        let (name, size) = (name.as_ptr(), value.len() as u32);
+        let value = value.as_ptr().cast();
+        // SAFETY: by contract, with a C string and `size` bytes.
+        self.check("vpo_setprop", || unsafe { (self.ops.setprop)(private, name, value, size) })
+    }
+}
