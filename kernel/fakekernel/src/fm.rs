@@ -2,9 +2,9 @@
 //! Fault management: what drivers say about the service they give.
 use crate::check::{Kind, violation};
 use crate::{ctx, devinfo};
-use illumos_sys_hdrs::dev_info_t;
+use illumos_sys_hdrs::{ddi_iblock_cookie_t, dev_info_t};
 use parking_lot::Mutex;
-use std::ffi::{c_int, c_void};
+use std::ffi::c_int;
 
 /// A driver's statement.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +27,11 @@ pub(crate) fn reset() {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn ddi_fm_init(dip: *mut dev_info_t, cap: *mut c_int, ibc: *mut *mut c_void) {
+unsafe extern "C" fn ddi_fm_init(
+    dip: *mut dev_info_t,
+    cap: *mut c_int,
+    ibc: *mut ddi_iblock_cookie_t,
+) {
     ctx::may_sleep("ddi_fm_init");
     // SAFETY: ddi_fm_init(9F).
     unsafe {

@@ -180,7 +180,7 @@ unsafe extern "C" {
     ) -> c_int;
     pub fn ddi_remove_minor_node(dip: *mut dev_info_t, name: *const c_char);
     pub fn ddi_get_instance(dip: *mut dev_info_t) -> c_int;
-    pub fn ddi_fm_init(dip: *mut dev_info_t, cap: *mut c_int, ibc: *mut *mut c_void);
+    pub fn ddi_fm_init(dip: *mut dev_info_t, cap: *mut c_int, ibc: *mut ddi_iblock_cookie_t);
     pub fn ddi_fm_fini(dip: *mut dev_info_t);
     pub fn ddi_fm_service_impact(dip: *mut dev_info_t, impact: c_int);
     pub fn ddi_soft_state_init(state: *mut *mut c_void, size: usize, nitems: usize) -> c_int;

@@ -11,9 +11,10 @@
 //! `fakekernel` defines every one of them. Nothing else in the project knows which of the two it
 //! runs on.
 //!
-//! * Layouts are those of illumos on amd64 (`_KERNEL`, LP64). They are compared with
-//!   `shared/abi/kernel_abi.json` by this crate's tests, because fakekernel shares these
-//!   definitions and would agree with any mistake made here.
+//! * Layouts, numbers and types of arguments are those of illumos on amd64 (`_KERNEL`, LP64). They
+//!   are compared with `shared/abi/kernel_abi.json` and `kernel_imports.json` by this crate's tests,
+//!   because fakekernel shares these definitions and would agree with any mistake made here; what it
+//!   defines is compared with them too.
 //! * Types whose inside is the kernel's own business (`cred_t`, `dev_info_t`, ...) are opaque: only
 //!   pointers to them pass. A `dblk_t` shows the fields that datab(9S) documents and not the rest,
 //!   which moves between releases: checksum and LSO state go through `mac_hcksum_get` and friends.

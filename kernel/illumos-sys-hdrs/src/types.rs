@@ -33,7 +33,9 @@ macro_rules! opaque {
 }
 opaque! {
     cred_t, dev_info_t, queue_t, id_space_t, kmem_cache_t, vmem_t, pollhead, buf, uio, aio_req, as_t,
-    bus_ops, streamtab, mod_ops, frtn_t, vnode,
+    bus_ops, streamtab, mod_ops, frtn_t, vnode, iovec,
+    /// What `ddi_iblock_cookie_t` points to.
+    ddi_iblock,
     /// What `mac_handle_t` points to.
     mac_impl,
     /// What `mac_resource_handle_t` points to.
@@ -45,6 +47,7 @@ opaque! {
     /// What `ksocket_t` points to.
     sonode,
 }
+pub type ddi_iblock_cookie_t = *mut ddi_iblock;
 pub type mac_handle_t = *mut mac_impl;
 pub type mac_resource_handle_t = *mut mac_resource_impl;
 pub type mac_perim_handle_t = *mut mac_perim_impl;
@@ -389,7 +392,7 @@ pub struct sockaddr {
 pub struct nmsghdr {
     pub msg_name: *mut c_void,
     pub msg_namelen: socklen_t,
-    pub msg_iov: *mut c_void,
+    pub msg_iov: *mut iovec,
     pub msg_iovlen: c_int,
     pub msg_control: *mut c_void,
     pub msg_controllen: socklen_t,
