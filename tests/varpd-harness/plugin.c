@@ -9,7 +9,7 @@
  *	VERSION		registers with this version
  *	CALLBACKS	vpo_callbacks
  *	ANSWER		what lookups are answered with
- *	ANSWERS		how often, default 1
+ *	ANSWERS		how often, default 1; 0: never
  *	PREFIX		first three bytes of all destinations
  *	PEER		last byte of the destination of all multicasts
  *	ZERO		answers with an empty destination
@@ -17,9 +17,19 @@
  *	BOTH		has functions of both modes
  *	NULLED		the function at this offset of the vector is missing
  *	NO_OPS, NO_NAME	registers without
- *	LATER		lookups are answered by another thread after so
- *			many microseconds
- *	PROXY		lookups are handed to the ARP proxy
+ *	LATER		whatever is answered is answered by another thread
+ *			after so many microseconds
+ *	HELD		whatever is answered is answered by another thread,
+ *			which waits until a test sets "go" and then first
+ *			writes to the answer
+ *	PROXY		lookups of ARP, ND and DHCP are handed to the proxies,
+ *			and vpo_arp and vpo_dhcp answered like lookups: with
+ *			2:8:20:0:0:N, where N is the last byte of the address
+ *			asked for, or 67 for DHCP
+ *	PROXY_HANDLE	the handle given to the proxies
+ *	PROXY_TOO	replies to the query that it gave to a proxy
+ *	MAC		the answer to vpo_arp and vpo_dhcp
+ *	GARBAGE		what lies between the members of points is not zero
  *	PANIC		gives up in vpo_start
  *	START		result of vpo_start
  *	SIZE		size that vpo_getprop claims
@@ -187,6 +197,9 @@ point(overlay_target_point_t *p)
 {
 	static const uint8_t addr[16] = { [10] = 0xff, [11] = 0xff, PREFIX, 7 };
 
+#ifdef GARBAGE
+	memset(p, 0xa5, sizeof (*p));
+#endif
 	memcpy(&p->otp_ip, addr, sizeof (addr));
 	p->otp_port = 4789;
 }
@@ -199,24 +212,135 @@ test_default(void *arg, overlay_target_point_t *p)
 	return (ANSWER);
 }
 
-static void
-reply(varpd_query_handle_t *query)
+/* The three kinds of answers are of one form. */
+typedef void (*reply_f)(void *, int);
+
+typedef struct {
+	reply_f reply;
+	void *handle;
+	volatile uint8_t *out;
+} answer_t;
+
+/* Set by tests, see HELD. */
+int go;
+
+#if defined(LATER) || defined(HELD)
+#define	THREAD
+#endif
+
+static void *
+answer_now(void *arg)
 {
+	answer_t *a = arg;
 	int i;
 
-	for (i = 0; i < ANSWERS; i++)
-		libvarpd_plugin_query_reply(query, ANSWER);
-}
-
 #ifdef LATER
-static void *
-later(void *arg)
-{
 	usleep(LATER);
-	reply(arg);
+#endif
+#ifdef HELD
+	while (__atomic_load_n(&go, __ATOMIC_SEQ_CST) == 0)
+		usleep(1000);
+	a->out[0] = 2;
+#endif
+	for (i = 0; i < ANSWERS; i++)
+		a->reply(a->handle, ANSWER);
+	free(a);
 	return (NULL);
 }
+
+static void
+answer(reply_f reply, void *handle, void *out)
+{
+	answer_t *a = calloc(1, sizeof (*a));
+#ifdef THREAD
+	pthread_t thread;
 #endif
+
+	a->reply = reply;
+	a->handle = handle;
+	a->out = out;
+#ifdef THREAD
+	if (pthread_create(&thread, NULL, answer_now, a) == 0)
+		pthread_detach(thread);
+#else
+	(void) answer_now(a);
+#endif
+}
+
+#ifdef PROXY
+#ifndef PROXY_HANDLE
+#define	PROXY_HANDLE t->handle
+#endif
+
+/* Whether the frame asks for an address; then it is answered. */
+static int
+proxied(test_t *t, varpd_query_handle_t *query,
+    const overlay_targ_lookup_t *request)
+{
+	const uint8_t *dst = request->otl_dstaddr;
+
+	if (request->otl_sap == 0x0806)
+		libvarpd_plugin_proxy_arp(PROXY_HANDLE, query, request);
+	else if (request->otl_sap == 0x86dd && dst[0] == 0x33)
+		libvarpd_plugin_proxy_ndp(PROXY_HANDLE, query, request);
+	else if (request->otl_sap == 0x0800 && dst[0] == 0xff)
+		libvarpd_plugin_proxy_dhcp(PROXY_HANDLE, query, request);
+	else
+		return (0);
+#ifdef PROXY_TOO
+	libvarpd_plugin_query_reply(query, VARPD_LOOKUP_OK);
+#endif
+	return (1);
+}
+#endif
+
+static void
+put_mac(uint8_t *out, int last)
+{
+#ifdef MAC
+	static const uint8_t mac[6] = { MAC };
+#else
+	const uint8_t mac[6] = { 2, 8, 0x20, 0, 0, last };
+#endif
+
+	memcpy(out, mac, sizeof (mac));
+}
+
+static void
+test_arp(void *arg, varpd_arp_handle_t *handle, int type,
+    const struct sockaddr *addr, uint8_t *out)
+{
+	test_t *t = arg;
+	const struct sockaddr_in *in = (const struct sockaddr_in *)addr;
+	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)addr;
+
+	crash_in("vpo_arp");
+	COUNT(running);
+	if (!t->started || type != VARPD_QTYPE_ETHERNET)
+		COUNT(wrong);
+	if (addr->sa_family == AF_INET)
+		put_mac(out, ntohl(in->sin_addr.s_addr) & 0xff);
+	else if (addr->sa_family == AF_INET6)
+		put_mac(out, in6->sin6_addr.s6_addr[15]);
+	else
+		COUNT(wrong);
+	answer((reply_f)libvarpd_plugin_arp_reply, handle, out);
+}
+
+static void
+test_dhcp(void *arg, varpd_dhcp_handle_t *handle, int type,
+    const overlay_targ_lookup_t *request, uint8_t *out)
+{
+	test_t *t = arg;
+
+	crash_in("vpo_dhcp");
+	COUNT(running);
+	if (!t->started || type != VARPD_QTYPE_ETHERNET ||
+	    request->otl_sap != 0x0800)
+		COUNT(wrong);
+	put_mac(out, 67);
+	answer((reply_f)libvarpd_plugin_dhcp_reply, handle, out);
+}
 
 static void
 test_lookup(void *arg, varpd_query_handle_t *query,
@@ -233,12 +357,17 @@ test_lookup(void *arg, varpd_query_handle_t *query,
 	usleep(SLOW);
 #endif
 	/* A broadcast makes callbacks, which change the link. */
-#ifndef PEER
+#if !defined(PEER) && !defined(PROXY)
 	if (request->otl_dstaddr[0] == 0xff) {
 		struct in_addr ip = { htonl(0x0a010009) };
 
 		libvarpd_fma_degrade(t->handle, "told by a broadcast");
+#ifdef GARBAGE
+		point(p);
+		libvarpd_inject_varp(t->handle, request->otl_dstaddr, p);
+#else
 		libvarpd_inject_varp(t->handle, request->otl_dstaddr, NULL);
+#endif
 		libvarpd_inject_arp(t->handle, 5, request->otl_dstaddr, &ip,
 		    request->otl_dstaddr);
 	}
@@ -254,17 +383,9 @@ test_lookup(void *arg, varpd_query_handle_t *query,
 	memset(p, 0, sizeof (*p));
 #endif
 #ifdef PROXY
-	libvarpd_plugin_proxy_arp(t->handle, query, request);
-#elif defined(LATER)
-	{
-		pthread_t thread;
-
-		if (pthread_create(&thread, NULL, later, query) == 0)
-			pthread_detach(thread);
-	}
-#else
-	reply(query);
+	if (!proxied(t, query, request))
 #endif
+	answer((reply_f)libvarpd_plugin_query_reply, query, p);
 	__atomic_sub_fetch(&t->inside, 1, __ATOMIC_SEQ_CST);
 }
 
@@ -362,7 +483,11 @@ static varpd_plugin_ops_t ops = {
 	.vpo_getprop = test_getprop,
 	.vpo_setprop = test_setprop,
 	.vpo_save = test_save,
-	.vpo_restore = test_restore
+	.vpo_restore = test_restore,
+#ifdef PROXY
+	.vpo_arp = test_arp,
+	.vpo_dhcp = test_dhcp
+#endif
 };
 
 extern void libvarpd_no_such_function(void);
@@ -402,4 +527,6 @@ test_init(void)
 	/* Each of these is used in one mode only. */
 	(void) test_default;
 	(void) test_lookup;
+	(void) test_arp;
+	(void) test_dhcp;
 }

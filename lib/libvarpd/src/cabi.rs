@@ -7,11 +7,8 @@
 //!
 //! Handles are tokens; one that is not known is logged and the call does nothing. Other pointers
 //! must be what the header says. Nothing here panics.
-//!
-//! Proxying is not here yet: `libvarpd_plugin_proxy_*` drop the query they are given and say so in
-//! the log.
 use crate::instance::Instance;
-use crate::{frame, plugin, prop, query};
+use crate::{frame, plugin, prop, proxy, query};
 use overlay_abi::dld::OVERLAY_STATUS_BUFLEN;
 use overlay_abi::door::LIBVARPD_PROP_SIZEMAX;
 use overlay_abi::errno::Errno;
@@ -171,68 +168,77 @@ pub extern "C" fn libvarpd_plugin_vnetid(handle: *mut varpd_provider_handle_t) -
 /// Answers a query: `VARPD_LOOKUP_OK` with what is in its point, anything else drops the frame.
 #[unsafe(no_mangle)]
 pub extern "C" fn libvarpd_plugin_query_reply(handle: *mut varpd_query_handle_t, action: c_int) {
-    if !query::reply(handle, action) {
-        complain(
-            "libvarpd_plugin_query_reply",
-            "the handle of no query, or of one answered before",
-        );
+    if let Err(what) = query::reply(handle, action) {
+        complain("libvarpd_plugin_query_reply", what);
     }
 }
 
-fn no_proxy(
+/// Hands a query over to a proxy. The request is not looked at: the query has it.
+fn hand_over(
     function: &str,
+    kind: proxy::Kind,
     handle: *mut varpd_provider_handle_t,
     query: *mut varpd_query_handle_t,
 ) {
-    if let Some(instance) = provider(function, handle)
-        && let Some(varpd) = instance.varpd()
-    {
-        slog::warn!(varpd.log, "{function}: proxying is not available, the frame is dropped";
-            "instance" => instance.id().0);
+    let query = match query::take(query) {
+        Ok(query) => query,
+        Err(what) => return complain(function, what),
+    };
+    match provider(function, handle) {
+        Some(instance) if Arc::ptr_eq(&instance, query.instance()) => proxy::run(kind, query),
+        Some(_) => {
+            complain(function, "the query of another instance, which is dropped");
+            query.refuse();
+        }
+        None => query.refuse(),
     }
-    libvarpd_plugin_query_reply(query, VARPD_LOOKUP_DROP);
 }
 
-/// Takes over a query that is an ARP request: drops it, see the module.
+/// Takes over a query that is an ARP request.
 #[unsafe(no_mangle)]
 pub extern "C" fn libvarpd_plugin_proxy_arp(
     handle: *mut varpd_provider_handle_t,
     query: *mut varpd_query_handle_t,
     _request: *const overlay_targ_lookup_t,
 ) {
-    no_proxy("libvarpd_plugin_proxy_arp", handle, query);
+    hand_over("libvarpd_plugin_proxy_arp", proxy::Kind::Arp, handle, query);
 }
 
-/// Takes over a query that is a neighbour solicitation: drops it, see the module.
+/// Takes over a query that is a neighbour solicitation.
 #[unsafe(no_mangle)]
 pub extern "C" fn libvarpd_plugin_proxy_ndp(
     handle: *mut varpd_provider_handle_t,
     query: *mut varpd_query_handle_t,
     _request: *const overlay_targ_lookup_t,
 ) {
-    no_proxy("libvarpd_plugin_proxy_ndp", handle, query);
+    hand_over("libvarpd_plugin_proxy_ndp", proxy::Kind::Ndp, handle, query);
 }
 
-/// Takes over a query that is a DHCP broadcast: drops it, see the module.
+/// Takes over a query that is a DHCP broadcast.
 #[unsafe(no_mangle)]
 pub extern "C" fn libvarpd_plugin_proxy_dhcp(
     handle: *mut varpd_provider_handle_t,
     query: *mut varpd_query_handle_t,
     _request: *const overlay_targ_lookup_t,
 ) {
-    no_proxy("libvarpd_plugin_proxy_dhcp", handle, query);
+    hand_over("libvarpd_plugin_proxy_dhcp", proxy::Kind::Dhcp, handle, query);
 }
 
-/// Answers `vpo_arp`, which is not called yet: no handle is known.
+/// Answers `vpo_arp`: `VARPD_LOOKUP_OK` with the address it was to put, anything else drops the
+/// frame.
 #[unsafe(no_mangle)]
-pub extern "C" fn libvarpd_plugin_arp_reply(_handle: *mut varpd_arp_handle_t, _action: c_int) {
-    complain("libvarpd_plugin_arp_reply", "a handle it was not given");
+pub extern "C" fn libvarpd_plugin_arp_reply(handle: *mut varpd_arp_handle_t, action: c_int) {
+    if let Err(what) = proxy::arp_reply(handle, action) {
+        complain("libvarpd_plugin_arp_reply", what);
+    }
 }
 
-/// Answers `vpo_dhcp`, which is not called yet: no handle is known.
+/// Answers `vpo_dhcp`, likewise.
 #[unsafe(no_mangle)]
-pub extern "C" fn libvarpd_plugin_dhcp_reply(_handle: *mut varpd_dhcp_handle_t, _action: c_int) {
-    complain("libvarpd_plugin_dhcp_reply", "a handle it was not given");
+pub extern "C" fn libvarpd_plugin_dhcp_reply(handle: *mut varpd_dhcp_handle_t, action: c_int) {
+    if let Err(what) = proxy::dhcp_reply(handle, action) {
+        complain("libvarpd_plugin_dhcp_reply", what);
+    }
 }
 
 /// Sets where the kernel sends frames for an address or, without a point, makes it forget that.
@@ -253,8 +259,8 @@ pub unsafe extern "C" fn libvarpd_inject_varp(
     // SAFETY: by contract.
     let result = match unsafe { point.as_ref() } {
         Some(point) => {
-            let entry =
-                overlay_targ_cache_entry_t { otce_mac: addr.0, otce_flags: 0, otce_dest: *point };
+            let otce_dest = query::clean(point);
+            let entry = overlay_targ_cache_entry_t { otce_mac: addr.0, otce_flags: 0, otce_dest };
             varpd.device.cache_set(instance.link(), entry)
         }
         None => varpd.device.cache_remove(instance.link(), addr),

@@ -93,6 +93,41 @@ impl Plugin {
         self.call("vpo_lookup", || unsafe { lookup(private, query, request, point) });
     }
 
+    /// Asks a plugin whose Ethernet address belongs to an address.
+    ///
+    /// # Safety
+    /// The module's; the function is this plugin's, the object is started, the pointers are those
+    /// of a query and live until the reply, `mac` has room for 6 bytes.
+    pub(crate) unsafe fn arp(
+        &self,
+        arp: varpd_plugin_arp_f,
+        private: *mut c_void,
+        handle: *mut varpd_arp_handle_t,
+        address: *const sockaddr,
+        mac: *mut u8,
+    ) {
+        // SAFETY: by contract.
+        let ask = || unsafe { arp(private, handle, VARPD_QTYPE_ETHERNET, address, mac) };
+        self.call("vpo_arp", ask);
+    }
+
+    /// Asks a plugin for the Ethernet address of the DHCP server for a frame.
+    ///
+    /// # Safety
+    /// As [`Plugin::arp`].
+    pub(crate) unsafe fn dhcp(
+        &self,
+        dhcp: varpd_plugin_dhcp_f,
+        private: *mut c_void,
+        handle: *mut varpd_dhcp_handle_t,
+        request: *const overlay_targ_lookup_t,
+        mac: *mut u8,
+    ) {
+        // SAFETY: by contract.
+        let ask = || unsafe { dhcp(private, handle, VARPD_QTYPE_ETHERNET, request, mac) };
+        self.call("vpo_dhcp", ask);
+    }
+
     /// # Safety
     /// The module's.
     pub(crate) unsafe fn nprops(&self, private: *mut c_void) -> Result<u32, Errno> {

@@ -105,15 +105,46 @@ impl Overlay {
 
     /// Gives a frame to the guests of a link as if it had come from the network.
     pub fn inject(&self, link: LinkId, frame: &mut [u8]) -> Result<(), Errno> {
+        self.packet_ioctl(OVERLAY_TARG_INJECT, link.0.into(), 0, frame).map(|_| ())
+    }
+
+    /// The same for the link of a request. `ENOENT`: not a request.
+    pub fn inject_for(&self, request: u64, frame: &mut [u8]) -> Result<(), Errno> {
+        let link = OVERLAY_TARG_PKT_BY_REQUEST;
+        self.packet_ioctl(OVERLAY_TARG_INJECT, link, request, frame).map(|_| ())
+    }
+
+    /// Sends a frame as if a guest of a request's link had sent it. `ENOENT`: not a request.
+    pub fn resend_for(&self, request: u64, frame: &mut [u8]) -> Result<(), Errno> {
+        let link = OVERLAY_TARG_PKT_BY_REQUEST;
+        self.packet_ioctl(OVERLAY_TARG_RESEND, link, request, frame).map(|_| ())
+    }
+
+    /// Copies the frame that a request is about, as far as there is room, and returns how many
+    /// bytes that were. `EINVAL`: not a request, or its frame is gone.
+    pub fn packet(&self, request: u64, room: &mut [u8]) -> Result<usize, Errno> {
+        let link = OVERLAY_TARG_PKT_BY_REQUEST;
+        let size = self.packet_ioctl(OVERLAY_TARG_PKT, link, request, room)?;
+        Ok(usize::try_from(size).unwrap_or(usize::MAX).min(room.len()))
+    }
+
+    fn packet_ioctl(
+        &self,
+        cmd: u32,
+        link: u64,
+        request: u64,
+        frame: &mut [u8],
+    ) -> Result<u64, Errno> {
         let mut arg = overlay_targ_pkt_t {
-            otp_linkid: link.0.into(),
-            otp_reqid: 0,
+            otp_linkid: link,
+            otp_reqid: request,
             otp_size: frame.len() as u64,
             otp_buf: frame.as_mut_ptr().expose_provenance() as u64,
         };
-        // SAFETY: INJECT takes one overlay_targ_pkt_t, and the buffer it names is `frame`, borrowed
+        // SAFETY: these take one overlay_targ_pkt_t, and the buffer it names is `frame`, borrowed
         // meanwhile.
-        unsafe { self.device.ioctl(OVERLAY_TARG_INJECT, (&raw mut arg).cast()) }.map(|_| ())
+        unsafe { self.device.ioctl(cmd, (&raw mut arg).cast()) }?;
+        Ok(arg.otp_size)
     }
 
     /// One entry of a link's target cache.

@@ -21,6 +21,7 @@
 //! | `query` | one lookup from the kernel's question to its answer |
 //! | `message` | door messages: bytes in, request out, and back; no I/O |
 //! | `server` | what each door command does, and who may |
+//! | `proxy` | answering ARP, neighbour discovery and DHCP |
 //! | `frame` | Ethernet frames that varpd makes itself |
 //! | `cabi` | the C functions plugins call |
 //! | `token` | handles given to plugins, which are numbers and never pointers |
@@ -53,7 +54,8 @@
 //!   `vpo_default` run between the end of `vpo_start` and the beginning of `vpo_stop`;
 //!   `vpo_destroy` runs when no other call does, once. Plugins may call back from anywhere: nothing
 //!   they can reach waits for a gate.
-//! * Each query is answered once: by the plugin, or by a drop.
+//! * Each query is answered once: by the plugin, or by a drop. Those that the plugin forgets are
+//!   dropped when its instance is destroyed.
 //! * An instance's id and link stay taken until it is gone from the kernel and its plugin.
 //! * Whatever a client, a plugin or the kernel says, varpd does not panic. It gives up only if
 //!   /dev/overlay stops working, and then says so.
@@ -61,8 +63,7 @@
 //! # Not yet
 //!
 //! Persistence: its place is in [`instance::Instance::activate`], between start and association,
-//! and in `destroy`. Proxying of ARP, NDP and DHCP: the functions exist, since plugins bind to
-//! them, and answer the query they are given with a drop.
+//! and in `destroy`.
 
 pub mod cabi;
 mod calls;
@@ -74,6 +75,7 @@ pub mod instance;
 pub mod message;
 pub mod plugin;
 pub mod prop;
+pub mod proxy;
 pub mod query;
 mod server;
 mod token;
@@ -88,6 +90,7 @@ use plugin::Plugin;
 use slog::Logger;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// What keeps varpd from running.
@@ -124,6 +127,7 @@ pub struct Varpd {
     instances: Mutex<Instances>,
     lookups: Mutex<Lookups>,
     lookups_done: Condvar,
+    forgotten: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -159,6 +163,7 @@ impl Varpd {
             instances: Mutex::default(),
             lookups: Mutex::default(),
             lookups_done: Condvar::new(),
+            forgotten: AtomicU64::new(0),
         }))
     }
 
@@ -229,6 +234,7 @@ impl Varpd {
     pub fn destroy(&self, id: VarpdId) -> Result<(), Errno> {
         let instance = lock(&self.instances).live.remove(&id).ok_or(Errno::ENOENT)?;
         instance.destroy();
+        query::abandon(&instance);
         lock(&self.instances).links.remove(&instance.link());
         Ok(())
     }
@@ -287,6 +293,11 @@ impl Varpd {
         while lookups.running > 0 {
             lookups = self.lookups_done.wait(lookups).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// How many queries nobody answered, so that they were dropped.
+    pub fn forgotten(&self) -> u64 {
+        self.forgotten.load(Ordering::Relaxed)
     }
 
     /// Typed ioctls on the device.

@@ -34,7 +34,7 @@ pub(crate) enum Kind {
     Dynamic(varpd_plugin_lookup_f),
 }
 
-/// The functions every plugin has.
+/// The functions every plugin has, and those it may have.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ops {
     pub(crate) create: varpd_plugin_create_f,
@@ -45,6 +45,8 @@ pub(crate) struct Ops {
     pub(crate) propinfo: varpd_plugin_propinfo_f,
     pub(crate) getprop: varpd_plugin_getprop_f,
     pub(crate) setprop: varpd_plugin_setprop_f,
+    pub(crate) arp: Option<varpd_plugin_arp_f>,
+    pub(crate) dhcp: Option<varpd_plugin_dhcp_f>,
 }
 
 impl Plugin {
@@ -103,6 +105,8 @@ impl Plugin {
                 propinfo: need(ops.vpo_propinfo)?,
                 getprop: need(ops.vpo_getprop)?,
                 setprop: need(ops.vpo_setprop)?,
+                arp: ops.vpo_arp,
+                dhcp: ops.vpo_dhcp,
             },
         })
     }

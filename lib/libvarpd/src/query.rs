@@ -1,41 +1,166 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! One lookup, from the kernel's question to the one answer it gets (spec/varpd.md 2.4).
 //!
-//! The plugin is given a token, and pointers to the request and the answer, which live until it
-//! replies. It may reply before `vpo_lookup` returns, later, or from another thread.
-use crate::Varpd;
+//! ```text
+//!   LOOKUP --> Query --> token, to vpo_lookup --+-- query_reply(OK) ----> found  --> RESPOND
+//!                                               +-- query_reply(DROP) --> refuse --> DROP
+//!                                               +-- proxy_arp, ... -----> proxy  --> DROP
+//!                                               +-- destroyed unanswered -------> DROP
+//! ```
+//!
+//! A [`Query`] is a value that somebody owns: the table of tokens while the plugin thinks, then
+//! whoever took it from there. An answer consumes it; one that is dropped without is answered by a
+//! drop and counted as forgotten. So each gets exactly one answer.
+//!
+//! The plugin is given a token, and pointers into a [`Desk`]. It may reply before `vpo_lookup`
+//! returns, later, or from another thread. It may also never reply, then the query is taken from it
+//! after its instance was destroyed; and reply still later, writing to the desk first, which is why
+//! the desks of such queries are kept a while.
 use crate::gate::Phase;
 use crate::instance::Instance;
 use crate::plugin::Kind;
 use crate::token::{Token, Tokens};
+use crate::{Varpd, lock, proxy};
 use overlay_abi::errno::Errno;
-use overlay_abi::ids::VarpdId;
-use overlay_abi::provider::{VARPD_LOOKUP_DROP, VARPD_LOOKUP_OK, varpd_query_handle_t};
+use overlay_abi::ids::{MacAddr, VarpdId};
+use overlay_abi::provider::{VARPD_LOOKUP_DROP, VARPD_LOOKUP_OK, sockaddr, varpd_query_handle_t};
 use overlay_abi::target::{overlay_targ_lookup_t, overlay_target_point_t};
-use std::ptr::NonNull;
-use std::sync::Arc;
+use std::cell::UnsafeCell;
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use zerocopy::FromZeros;
 
 /// Queries that plugins have not answered yet.
 static QUERIES: Tokens<Query> = Tokens::new();
 
-/// Owns memory that a plugin has raw pointers to.
-struct Query(NonNull<Body>);
+/// Desks whose query was taken away from a plugin, oldest first.
+static ABANDONED: Mutex<VecDeque<(Token, Arc<Desk>)>> = Mutex::new(VecDeque::new());
 
-struct Body {
-    request: overlay_targ_lookup_t,
-    point: overlay_target_point_t,
-    instance: Arc<Instance>,
+/// How many of those are kept: less than a megabyte, and more queries than a plugin's threads work
+/// on at once.
+const ABANDONED_MAX: usize = 4096;
+
+/// What a plugin has pointers to while it works on a query. Nobody else uses it, except before a
+/// pointer is given out and after the plugin has replied.
+pub(crate) struct Desk {
+    request: UnsafeCell<overlay_targ_lookup_t>,
+    point: UnsafeCell<overlay_target_point_t>,
+    address: UnsafeCell<Address>,
+    mac: UnsafeCell<[u8; 6]>,
 }
 
-// SAFETY: the body is plain data and an Arc; whoever has the Query owns it.
-unsafe impl Send for Query {}
+// SAFETY: plain data, passed to and fro by the protocol above.
+unsafe impl Send for Desk {}
+// SAFETY: as above.
+unsafe impl Sync for Desk {}
+
+/// An address of either family, as C has it.
+#[repr(C)]
+union Address {
+    v4: libc::sockaddr_in,
+    v6: libc::sockaddr_in6,
+}
+
+impl Address {
+    fn new(ip: IpAddr) -> Address {
+        // SAFETY: numbers only, for which zero is a value.
+        let mut address: Address = unsafe { std::mem::zeroed() };
+        match ip {
+            IpAddr::V4(ip) => {
+                address.v4.sin_family = libc::AF_INET as _;
+                address.v4.sin_addr.s_addr = u32::from_ne_bytes(ip.octets());
+            }
+            IpAddr::V6(ip) => {
+                address.v6.sin6_family = libc::AF_INET6 as _;
+                address.v6.sin6_addr.s6_addr = ip.octets();
+            }
+        }
+        address
+    }
+}
+
+/// See the module.
+pub(crate) struct Query {
+    /// Our own copy: what the plugin does to the one on its desk is its affair.
+    request: overlay_targ_lookup_t,
+    instance: Arc<Instance>,
+    desk: Arc<Desk>,
+    answered: bool,
+}
+
+impl Query {
+    /// What the kernel asked.
+    pub(crate) fn request(&self) -> &overlay_targ_lookup_t {
+        &self.request
+    }
+
+    /// Whom it asked.
+    pub(crate) fn instance(&self) -> &Arc<Instance> {
+        &self.instance
+    }
+
+    /// The request as the plugin sees it, until it replies.
+    pub(crate) fn request_ptr(&self) -> *const overlay_targ_lookup_t {
+        self.desk.request.get()
+    }
+
+    /// Where the plugin puts an Ethernet address, until it replies.
+    pub(crate) fn mac_ptr(&self) -> *mut u8 {
+        self.desk.mac.get().cast()
+    }
+
+    /// An address for the plugin, which it may read until it replies.
+    pub(crate) fn show(&self, ip: IpAddr) -> *const sockaddr {
+        // SAFETY: the query is ours, so the plugin has replied to what it was asked before.
+        unsafe { self.desk.address.get().write(Address::new(ip)) };
+        self.desk.address.get().cast()
+    }
+
+    /// The Ethernet address that the plugin has put there, after its reply.
+    pub(crate) fn mac(&self) -> MacAddr {
+        // SAFETY: the query is ours, so the plugin has replied.
+        MacAddr(unsafe { self.desk.mac.get().read() })
+    }
+
+    /// Answers with the destination that the plugin has put there: the frame goes.
+    fn found(mut self, varpd: &Varpd) {
+        self.answered = true;
+        // SAFETY: the query is ours, so the plugin has replied.
+        let point = clean(&unsafe { self.desk.point.get().read() });
+        match varpd.device.respond(self.request.otl_reqid, point) {
+            // Either the request is not known any more, or the kernel did not like the answer and
+            // still waits.
+            Err(Errno::EINVAL) => drop_request(varpd, &self.request),
+            result => settle(varpd, &self.request, result),
+        }
+    }
+
+    /// Answers that the frame be dropped.
+    pub(crate) fn refuse(mut self) {
+        self.answered = true;
+        // Without a varpd the device is closed, and the kernel has taken the request back.
+        if let Some(varpd) = self.instance.varpd() {
+            drop_request(&varpd, &self.request);
+        }
+    }
+}
 
 impl Drop for Query {
     fn drop(&mut self) {
-        // SAFETY: from Box::leak in `handle`, freed here only.
-        drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+        if !self.answered
+            && let Some(varpd) = self.instance.varpd()
+        {
+            varpd.forgotten.fetch_add(1, Ordering::Relaxed);
+            drop_request(&varpd, &self.request);
+        }
     }
+}
+
+/// A point of a plugin without what may lie between its members.
+pub(crate) fn clean(point: &overlay_target_point_t) -> overlay_target_point_t {
+    overlay_target_point_t { otp_mac: point.otp_mac, ..point.underlay().into() }
 }
 
 /// Hands a request to the plugin of its instance, or drops it if nobody is there to answer.
@@ -53,59 +178,98 @@ pub(crate) fn handle(varpd: &Arc<Varpd>, request: overlay_targ_lookup_t) {
     let Some((_pass, private)) = instance.enter(Phase::Started) else {
         return discard(varpd, &request, "the instance is not started");
     };
-    let point = overlay_target_point_t::new_zeroed();
-    let body = Box::new(Body { request, point, instance: Arc::clone(&instance) });
-    let body = NonNull::from(Box::leak(body));
-    // SAFETY: addresses of members of a live body; no reference to it is made until the reply.
-    let (request, point) =
-        unsafe { (&raw const (*body.as_ptr()).request, &raw mut (*body.as_ptr()).point) };
-    let token = QUERIES.insert(Query(body));
-    // SAFETY: this plugin's function and a started object. The body lives until the reply, which
-    // the plugin makes itself.
-    unsafe { instance.plugin().lookup(lookup, private, token.as_ptr(), request, point) };
+    let desk = Arc::new(Desk {
+        request: UnsafeCell::new(request),
+        point: UnsafeCell::new(overlay_target_point_t::new_zeroed()),
+        address: UnsafeCell::new(Address::new([0; 4].into())),
+        mac: UnsafeCell::new([0; 6]),
+    });
+    let (for_plugin, point) = (desk.request.get(), desk.point.get());
+    let query = Query { request, instance: Arc::clone(&instance), desk, answered: false };
+    let token = QUERIES.insert(query);
+    // SAFETY: this plugin's function and a started object. The desk lives until the reply, which the plugin
+    // makes itself, or the end of the instance, which the pass keeps off.
+    unsafe { instance.plugin().lookup(lookup, private, token.as_ptr(), for_plugin, point) };
 }
 
 fn discard(varpd: &Varpd, request: &overlay_targ_lookup_t, why: &str) {
     slog::warn!(varpd.log, "lookup dropped: {why}";
         "instance" => request.otl_varpdid, "link" => request.otl_dlid);
-    settle(varpd, request.otl_reqid, varpd.device.drop_request(request.otl_reqid));
+    drop_request(varpd, request);
 }
 
-/// The plugin's answer. `false` if there is no such query: it was answered already, or never was.
-pub(crate) fn reply(handle: *mut varpd_query_handle_t, action: i32) -> bool {
-    let Some(query) = QUERIES.remove(Token::from_ptr(handle)) else { return false };
-    // SAFETY: the plugin has replied and may not use its pointers any more; the query is ours
-    // alone.
-    let body = unsafe { query.0.as_ref() };
-    // Without a varpd the device is closed, and the kernel has taken the request back.
-    let Some(varpd) = body.instance.varpd() else { return true };
-    let id = body.request.otl_reqid;
-    let result = match action {
-        VARPD_LOOKUP_OK => varpd.device.respond(id, body.point),
-        action => {
-            if action != VARPD_LOOKUP_DROP {
+/// Takes a query from its plugin: who has it must answer. The error says what is wrong with the
+/// handle.
+pub(crate) fn take(handle: *mut varpd_query_handle_t) -> Result<Query, &'static str> {
+    let token = Token::from_ptr(handle);
+    QUERIES.remove(token).ok_or_else(|| unknown(token))
+}
+
+/// The plugin's answer. The error says what is wrong with the handle.
+pub(crate) fn reply(handle: *mut varpd_query_handle_t, action: i32) -> Result<(), &'static str> {
+    let query = take(handle)?;
+    match (action, query.instance.varpd()) {
+        (VARPD_LOOKUP_OK, Some(varpd)) => query.found(&varpd),
+        (action, varpd) => {
+            if let (true, Some(varpd)) = (is_nonsense(action), varpd) {
                 slog::error!(varpd.log, "plugin answered a lookup with nonsense, which drops it";
-                    "plugin" => body.instance.plugin().name(), "action" => action);
+                    "plugin" => query.instance.plugin().name(), "action" => action);
             }
-            varpd.device.drop_request(id)
+            query.refuse();
         }
-    };
-    let result = match result {
-        // Either the request is not known any more, or the kernel did not like the answer and still
-        // waits.
-        Err(Errno::EINVAL) if action == VARPD_LOOKUP_OK => varpd.device.drop_request(id),
-        result => result,
-    };
-    settle(&varpd, id, result);
-    true
+    }
+    Ok(())
+}
+
+/// Whether it is neither OK nor DROP.
+pub(crate) fn is_nonsense(action: i32) -> bool {
+    action != VARPD_LOOKUP_OK && action != VARPD_LOOKUP_DROP
+}
+
+/// What is wrong with a token that is not in its table. The desk that belongs to it, if any, is not
+/// needed any more.
+pub(crate) fn unknown(token: Token) -> &'static str {
+    let mut abandoned = lock(&ABANDONED);
+    match abandoned.iter().position(|(late, _)| *late == token) {
+        Some(at) => {
+            abandoned.remove(at);
+            "the handle of a query whose instance was destroyed meanwhile"
+        }
+        None => "a handle that is none, or was answered before",
+    }
+}
+
+/// Drops the queries that the plugin of a destroyed instance has left unanswered.
+pub(crate) fn abandon(instance: &Arc<Instance>) {
+    let mut left = QUERIES.remove_all(|query| Arc::ptr_eq(&query.instance, instance));
+    left.extend(proxy::abandon(|query| Arc::ptr_eq(&query.instance, instance)));
+    if left.is_empty() {
+        return;
+    }
+    if let Some(varpd) = instance.varpd() {
+        slog::warn!(varpd.log, "plugin was destroyed with lookups unanswered, which drops them";
+            "plugin" => instance.plugin().name(), "instance" => instance.id().0,
+            "lookups" => left.len());
+    }
+    let mut abandoned = lock(&ABANDONED);
+    abandoned.extend(left.iter().map(|(token, query)| (*token, Arc::clone(&query.desk))));
+    let too_many = abandoned.len().saturating_sub(ABANDONED_MAX);
+    abandoned.drain(..too_many);
+    drop(abandoned);
+    // The kernel is told here.
+    drop(left);
+}
+
+fn drop_request(varpd: &Varpd, request: &overlay_targ_lookup_t) {
+    settle(varpd, request, varpd.device.drop_request(request.otl_reqid));
 }
 
 /// Whether the kernel took the answer. It may have forgotten the request, with its link for
 /// example.
-fn settle(varpd: &Varpd, request: u64, result: Result<(), Errno>) {
+fn settle(varpd: &Varpd, request: &overlay_targ_lookup_t, result: Result<(), Errno>) {
     match result {
         Ok(()) | Err(Errno::EINVAL) => {}
         Err(e) => slog::error!(varpd.log, "cannot answer a lookup";
-            "request" => request, "error" => e.name()),
+            "request" => request.otl_reqid, "error" => e.name()),
     }
 }

@@ -2,11 +2,16 @@
 //! Handles for plugins that are numbers, not pointers.
 //!
 //! A plugin that answers a query twice or calls back for an instance that is gone would, with a
-//! pointer, write into freed memory. A token that is not in its table is simply unknown; none is
-//! given out twice.
+//! pointer, write into freed memory. A token that is not in its table is simply unknown. None is
+//! given out twice, nor by two tables, so that a handle of one kind is never taken for one of
+//! another.
 use crate::lock;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The last token of all tables. 64 bits do not run out.
+static LAST: AtomicUsize = AtomicUsize::new(0);
 
 /// One handle, in the form kept on our side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,37 +31,36 @@ impl Token {
 
 /// A table of live tokens.
 pub(crate) struct Tokens<T> {
-    inner: Mutex<Inner<T>>,
-}
-
-struct Inner<T> {
-    last: usize,
-    live: BTreeMap<usize, T>,
+    live: Mutex<BTreeMap<usize, T>>,
 }
 
 impl<T> Tokens<T> {
     pub(crate) const fn new() -> Self {
-        Tokens { inner: Mutex::new(Inner { last: 0, live: BTreeMap::new() }) }
+        Tokens { live: Mutex::new(BTreeMap::new()) }
     }
 
     /// A new token for `value`.
     pub(crate) fn insert(&self, value: T) -> Token {
-        let mut inner = lock(&self.inner);
-        inner.last += 1;
-        let token = inner.last;
-        inner.live.insert(token, value);
+        let token = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+        lock(&self.live).insert(token, value);
         Token(token)
     }
 
     /// The value of a token, which becomes unknown.
     pub(crate) fn remove(&self, token: Token) -> Option<T> {
-        lock(&self.inner).live.remove(&token.0)
+        lock(&self.live).remove(&token.0)
+    }
+
+    /// All values that are as `which` says, with their tokens, which become unknown.
+    pub(crate) fn remove_all(&self, mut which: impl FnMut(&T) -> bool) -> Vec<(Token, T)> {
+        let mut live = lock(&self.live);
+        live.extract_if(.., |_, value| which(value)).map(|(n, value)| (Token(n), value)).collect()
     }
 }
 
 impl<T: Clone> Tokens<T> {
     /// The value of a token.
     pub(crate) fn get(&self, token: Token) -> Option<T> {
-        lock(&self.inner).live.get(&token.0).cloned()
+        lock(&self.live).get(&token.0).cloned()
     }
 }

@@ -53,8 +53,14 @@ pub struct State {
     pub outstanding: Vec<overlay_targ_lookup_t>,
     /// Answers: the point, or a drop.
     pub answers: Vec<(u64, Option<overlay_target_point_t>)>,
+    /// Frames of requests, by request.
+    pub frames: HashMap<u64, Vec<u8>>,
+    /// They are not given out any more.
+    pub frames_gone: bool,
     /// Frames injected, with their link.
     pub injected: Vec<(u64, Vec<u8>)>,
+    /// Frames sent for guests, with their link.
+    pub resent: Vec<(u64, Vec<u8>)>,
     /// What associations fail with.
     pub fail_associate: Option<Errno>,
     /// What the next lookups fail with, last first.
@@ -83,6 +89,13 @@ impl FakeOverlay {
 
     /// A frame of instance `id` for `dst` waits; returns the request.
     pub fn ask(&self, link: u32, id: u64, dst: [u8; 6]) -> u64 {
+        let mut frame = vec![0; 60];
+        frame[..6].copy_from_slice(&dst);
+        self.ask_about(link, id, frame)
+    }
+
+    /// This untagged frame of instance `id` waits; returns the request.
+    pub fn ask_about(&self, link: u32, id: u64, frame: Vec<u8>) -> u64 {
         let mut state = self.state();
         state.last_request += 1;
         let mut request = overlay_targ_lookup_t::new_zeroed();
@@ -90,8 +103,11 @@ impl FakeOverlay {
         request.otl_reqid = state.last_request;
         request.otl_varpdid = id;
         request.otl_hdrsize = 14;
-        request.otl_pktsize = 46;
-        request.otl_dstaddr = dst;
+        request.otl_pktsize = frame.len() as u64 - 14;
+        request.otl_dstaddr.copy_from_slice(&frame[..6]);
+        request.otl_srcaddr.copy_from_slice(&frame[6..12]);
+        request.otl_sap = u16::from_be_bytes([frame[12], frame[13]]).into();
+        state.frames.insert(request.otl_reqid, frame);
         state.queue.push_back(request);
         self.0.1.notify_all();
         request.otl_reqid
@@ -153,6 +169,11 @@ fn copyout<T: IntoBytes + zerocopy::Immutable + ?Sized>(
     arg: &T,
 ) -> Result<(), Errno> {
     mem.copyout(at, arg.as_bytes()).map_err(|_| Errno::EFAULT)
+}
+
+/// The link of a request that varpd has.
+fn held(state: &State, request: u64) -> Option<u64> {
+    state.outstanding.iter().find(|r| r.otl_reqid == request).map(|r| r.otl_dlid)
 }
 
 impl Handle for Open {
@@ -232,11 +253,35 @@ impl Handle for Open {
                 state.outstanding.remove(at);
                 state.answers.push((a.otr_reqid, point));
             }
-            OVERLAY_TARG_INJECT => {
+            OVERLAY_TARG_PKT => {
+                let mut a: overlay_targ_pkt_t = copyin(mem, arg)?;
+                if state.frames_gone || held(&state, a.otp_reqid).is_none() {
+                    return Err(Errno::EINVAL);
+                }
+                let frame = state.frames.get(&a.otp_reqid).ok_or(Errno::EINVAL)?;
+                let size = frame.len().min(a.otp_size as usize);
+                copyout(mem, a.otp_buf, &frame[..size])?;
+                a.otp_size = size as u64;
+                copyout(mem, arg, &a)?;
+            }
+            OVERLAY_TARG_INJECT | OVERLAY_TARG_RESEND => {
                 let a: overlay_targ_pkt_t = copyin(mem, arg)?;
                 let mut frame = vec![0; a.otp_size as usize];
                 mem.copyin(a.otp_buf, &mut frame).map_err(|_| Errno::EFAULT)?;
-                state.injected.push((a.otp_linkid, frame));
+                let link = match a.otp_linkid {
+                    OVERLAY_TARG_PKT_BY_REQUEST => {
+                        held(&state, a.otp_reqid).ok_or(Errno::ENOENT)?
+                    }
+                    link => link,
+                };
+                if !state.links.contains_key(&(link as u32)) {
+                    return Err(Errno::ENOENT);
+                }
+                let list = match cmd {
+                    OVERLAY_TARG_INJECT => &mut state.injected,
+                    _ => &mut state.resent,
+                };
+                list.push((link, frame));
             }
             OVERLAY_TARG_CACHE_GET => {
                 let mut a: overlay_targ_cache_t = copyin(mem, arg)?;
@@ -395,13 +440,26 @@ impl Host {
 
     /// How often the n-th C plugin's functions were called.
     pub fn calls(&self, n: usize) -> Calls {
-        let path = self.dir.path().join(format!("p{n}.so"));
-        // SAFETY: loaded already; this finds it.
-        let library = unsafe { libloading::Library::new(path) }.unwrap();
+        let library = self.library(n);
         // SAFETY: plugin.c defines it as a structure of these members.
         let calls = unsafe { library.get::<*const Calls>(b"calls\0") }.unwrap();
         // SAFETY: as above; it stays loaded. Each member is a word.
         unsafe { calls.read_volatile() }
+    }
+
+    /// Lets the threads of the n-th C plugin, made with `HELD`, answer.
+    pub fn release(&self, n: usize) {
+        let library = self.library(n);
+        // SAFETY: plugin.c defines it as an int, which it reads atomically.
+        let go = unsafe { library.get::<*const std::sync::atomic::AtomicI32>(b"go\0") }.unwrap();
+        // SAFETY: as above; it stays loaded.
+        unsafe { &**go }.store(1, std::sync::atomic::Ordering::SeqCst);
+    }
+
+    fn library(&self, n: usize) -> libloading::Library {
+        let path = self.dir.path().join(format!("p{n}.so"));
+        // SAFETY: loaded already; this finds it.
+        unsafe { libloading::Library::new(path) }.unwrap()
     }
 }
 
