@@ -198,11 +198,7 @@ impl Host {
 
     fn modload(&self, m: Modload) -> Result<Module, String> {
         match m.file {
-            Some(file) => {
-                let file = krtld::Module::new(&*m.name, file);
-                modules::register(&self.kernel, &file)
-                    .and_then(|()| modules::load(&self.kernel, &file))
-            }
+            Some(file) => modules::load_new(&self.kernel, &krtld::Module::new(&*m.name, file)),
             None => {
                 let loaded = self.kernel.modload(&m.name);
                 loaded.map(drop).map_err(|e| format!("{}: {e}", m.name))

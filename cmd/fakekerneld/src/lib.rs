@@ -38,6 +38,7 @@ mod control;
 pub mod guest;
 mod instance;
 mod links;
+mod log;
 mod modules;
 mod nodes;
 mod pcap;
@@ -56,8 +57,8 @@ use clap::{Parser, ValueEnum};
 use devctl::Root;
 use devctl::server::Server;
 use fakekernel::host::{self, Config, Kernel};
-use fakekernel::log::Level;
 use libdladm::dlmgmt::{self, Table};
+use slog::Logger;
 
 /// Run the illumos overlay kernel modules in a process, in the foreground, under a root directory.
 ///
@@ -133,13 +134,17 @@ fn run(options: &Options) -> Result<ExitCode> {
     let signal = end.clone();
     ctrlc::set_handler(move || _ = signal.send(())).context("cannot handle signals")?;
 
-    fakekernel::log::set_sink(Some(Arc::new(log)));
+    let log = log::logger();
+    let kernels = log.clone();
+    fakekernel::log::set_sink(Some(Arc::new(move |level, text: &str| {
+        log::message(&kernels, level, text);
+    })));
     let debug = options.checks == Checks::Debug;
     let checks = if debug { host::Checks::Debug } else { host::Checks::Off };
     let config = Config { checks, txpool: options.txpool, ..Config::default() };
     let kernel = Arc::new(host::boot(config));
-    let served = serve(options, &root, &kernel, end, &ended);
-    let clean = down(kernel);
+    let served = serve(options, &root, &kernel, &log, end, &ended);
+    let clean = down(kernel, &log);
     served?;
     Ok(if debug && !clean { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
@@ -149,6 +154,7 @@ fn serve(
     options: &Options,
     root: &Root,
     kernel: &Arc<Kernel>,
+    log: &Logger,
     end: Sender<()>,
     ended: &Receiver<()>,
 ) -> Result<()> {
@@ -164,12 +170,13 @@ fn serve(
     )?;
     let control = control::Server::start(root, control::Host::new(Arc::clone(kernel), names, end))?;
     ready(options, root)?;
+    slog::info!(log, "fakekerneld started"; "root" => root.to_string());
 
     let _ = ended.recv();
     control.stop();
     drop(door);
     drop(nodes);
-    links::remove_all();
+    links::remove_all(log);
     Ok(())
 }
 
@@ -187,23 +194,12 @@ fn ready(options: &Options, root: &Root) -> Result<()> {
 }
 
 /// Shuts the kernel down and says what was done wrong; whether that was nothing.
-fn down(kernel: Arc<Kernel>) -> bool {
+fn down(kernel: Arc<Kernel>, log: &Logger) -> bool {
     // All who held it are gone: the control server waited for its connections.
     let Some(kernel) = Arc::into_inner(kernel) else { return false };
     let Err(found) = kernel.shutdown() else { return true };
     for v in &found {
-        eprintln!("fakekerneld: violation: {v}");
+        slog::error!(log, "violation: {v}");
     }
     false
-}
-
-fn log(level: Level, text: &str) {
-    let tag = match level {
-        Level::Continue => "",
-        Level::Note => "NOTICE: ",
-        Level::Warning => "WARNING: ",
-        Level::Panic => "panic: ",
-    };
-    // The kernel goes on without a console.
-    let _ = writeln!(std::io::stderr(), "{tag}{text}");
 }

@@ -9,6 +9,7 @@ use fkadm::proto::Link;
 use libdladm::dlmgmt::Table;
 use overlay_abi::ids::{LinkId, MacAddr};
 use overlay_abi::{dld, vnic};
+use slog::Logger;
 use zerocopy::IntoBytes;
 
 /// Locks even if a thread died with the lock.
@@ -59,30 +60,30 @@ pub fn list(table: &Table) -> Vec<Link> {
 }
 
 /// Takes all links away, VNICs before what they lie over, as an administrator would. What refuses
-/// to go is said on standard error.
-pub fn remove_all() {
+/// to go is said in the log.
+pub fn remove_all(log: &Logger) {
     let links = net::links();
     if links.is_empty() {
         return;
     }
     let device = match dev::open("/dev/dld", devctl::OpenFlags::RDWR.0 as i32, &Cred::KERNEL) {
         Ok(device) => device,
-        Err(e) => return eprintln!("fakekerneld: /dev/dld: {e}"),
+        Err(e) => return slog::error!(log, "links are left: /dev/dld: {e}"),
     };
     let (upper, lower): (Vec<_>, Vec<_>) = links.iter().partition(|l| l.over.is_some());
     for l in upper {
         let mut arg = vnic::vnic_ioc_delete_t { vd_vnic_id: l.linkid };
-        delete(&device, vnic::VNIC_IOC_DELETE, arg.as_mut_bytes(), l.linkid);
+        delete(&device, vnic::VNIC_IOC_DELETE, arg.as_mut_bytes(), l.linkid, log);
     }
     for l in lower {
         let mut arg = dld::overlay_ioc_delete_t { oid_linkid: l.linkid };
-        delete(&device, dld::OVERLAY_IOC_DELETE, arg.as_mut_bytes(), l.linkid);
+        delete(&device, dld::OVERLAY_IOC_DELETE, arg.as_mut_bytes(), l.linkid, log);
     }
 }
 
-fn delete(device: &dev::OpenDev, cmd: u32, arg: &mut [u8], linkid: u32) {
+fn delete(device: &dev::OpenDev, cmd: u32, arg: &mut [u8], linkid: u32, log: &Logger) {
     let addr = arg.as_mut_ptr().expose_provenance() as u64;
     if let Err(e) = device.ioctl(cmd as i32, addr, dev::Model::Lp64, &SelfMem) {
-        eprintln!("fakekerneld: link {linkid} does not go: {e}");
+        slog::error!(log, "link {linkid} does not go: {e}");
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use fakekernel::host::{Kernel, ModuleFile as _, StaticModule};
 use krtld::Module;
+use overlay_abi::errno::Errno;
 
 fn linked(m: ddi::module::Module) -> StaticModule {
     StaticModule { name: m.name, init: m.init, fini: m.fini, info: m.info }
@@ -28,15 +29,24 @@ pub fn start(kernel: &Kernel, files: &[(String, PathBuf)]) -> Result<(), String>
 }
 
 /// Makes a file known as the module of its name, in place of the one that was.
-pub fn register(kernel: &Kernel, file: &Arc<Module>) -> Result<(), String> {
-    let name = file.name();
-    kernel.register_module_file(file.clone()).map_err(|_| format!("{name} is loaded already"))
+fn register(kernel: &Kernel, file: &Arc<Module>) -> Result<(), String> {
+    kernel.register_module_file(file.clone()).map_err(|e| why(file, e))
 }
 
 /// Loads a file that is known.
-pub fn load(kernel: &Kernel, file: &Arc<Module>) -> Result<(), String> {
-    kernel.modload(file.name()).map(drop).map_err(|e| match file.refusal() {
+fn load(kernel: &Kernel, file: &Arc<Module>) -> Result<(), String> {
+    kernel.modload(file.name()).map(drop).map_err(|e| why(file, e))
+}
+
+/// Loads a file as the module of its name; if that is refused it is not known afterwards.
+pub fn load_new(kernel: &Kernel, file: &Arc<Module>) -> Result<(), String> {
+    kernel.modload_file(file.clone()).map(drop).map_err(|e| why(file, e))
+}
+
+fn why(file: &Module, e: Errno) -> String {
+    match file.refusal() {
         Some(refusal) => format!("{}: {refusal}", file.path().display()),
+        None if e == Errno::EBUSY => format!("{} is loaded already", file.name()),
         None => format!("{} does not load: {e}", file.name()),
-    })
+    }
 }

@@ -101,7 +101,7 @@ pub fn parse(text: &str) -> Result<Vec<Entry>> {
     Ok(entries)
 }
 
-/// Builds all that is missing and lays it out.
+/// Builds everything and lays it out.
 ///
 /// # Errors
 /// Something does not build, or a file is not there.
@@ -112,6 +112,11 @@ pub fn run(root: &Path) -> Result<()> {
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let illumos = root.join("cmd/xtask/illumos");
     let entries = parse(&std::fs::read_to_string(illumos.join("proto.list"))?)?;
+    // Whatever is there already may be older than its sources.
+    let is_kmod = |e: &Entry| matches!(&e.kind, Kind::File(_, s) if s.starts_with("kmod:"));
+    if entries.iter().any(is_kmod) {
+        crate::kmod::run(root, false)?;
+    }
 
     let out = target.join("proto").join(NAME);
     if out.exists() {
@@ -129,13 +134,7 @@ pub fn run(root: &Path) -> Result<()> {
             Kind::Link(at) => symlink(at, &to)?,
             Kind::File(owner, source) => {
                 let from = match source.split_once(':') {
-                    Some(("kmod", name)) => {
-                        let module = target.join("kmod").join(name);
-                        if !module.exists() {
-                            crate::kmod::run(root, false)?;
-                        }
-                        module
-                    }
+                    Some(("kmod", name)) => target.join("kmod").join(name),
                     Some(("user", name)) => {
                         let built = built.iter().find(|b| b.artifact.file == name);
                         built.with_context(|| format!("no {name} was built"))?.path.clone()

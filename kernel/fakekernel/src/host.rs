@@ -95,6 +95,15 @@ impl Kernel {
         module::register_file(file)
     }
 
+    /// Loads a file; its number. Once loaded it is the module of its name from then on. If it is
+    /// refused, the module that had its name still has it.
+    ///
+    /// # Errors
+    /// EBUSY: that one is loaded. Else as [`Kernel::modload`].
+    pub fn modload_file(&self, file: Arc<dyn ModuleFile>) -> Result<i32, Errno> {
+        module::load_new_file(file)
+    }
+
     /// Loads a module; its number.
     ///
     /// # Errors

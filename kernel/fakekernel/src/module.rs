@@ -120,6 +120,7 @@ struct Module {
 #[derive(Default)]
 struct Modules {
     all: Vec<Module>,
+    ids: i32,
     loads: u64,
 }
 
@@ -164,22 +165,53 @@ pub(crate) fn register(m: StaticModule, depends: &[&str]) {
 ///
 /// EBUSY: that is loaded.
 pub(crate) fn register_file(file: Arc<dyn ModuleFile>) -> Result<(), Errno> {
+    replace(file).map(drop)
+}
+
+/// Makes a file known, and what had its name.
+fn replace(file: Arc<dyn ModuleFile>) -> Result<Option<(Code, Vec<String>)>, Errno> {
     let mut guard = MODULES.lock();
     let ms = guard.get_or_insert_default();
     let name = file.name().to_string();
+    let code = Code::File(file);
     match ms.all.iter_mut().find(|o| o.name == name) {
-        None => ms.add(&name, Code::File(file), Vec::new()),
-        Some(o) if matches!(o.state, State::Absent) => {
-            (o.code, o.depends) = (Code::File(file), Vec::new());
+        None => {
+            ms.add(&name, code, Vec::new());
+            Ok(None)
         }
-        Some(_) => return Err(Errno::EBUSY),
+        Some(o) if matches!(o.state, State::Absent) => {
+            let before = std::mem::replace(&mut o.code, code);
+            Ok(Some((before, std::mem::take(&mut o.depends))))
+        }
+        Some(_) => Err(Errno::EBUSY),
     }
-    Ok(())
+}
+
+/// Loads a file. If it is refused nothing has changed: what had its name has it again.
+///
+/// EBUSY: that is loaded. Else as [`load`].
+pub(crate) fn load_new_file(file: Arc<dyn ModuleFile>) -> Result<i32, Errno> {
+    let before = replace(Arc::clone(&file))?;
+    load(file.name()).inspect_err(|_| {
+        let mut guard = MODULES.lock();
+        let ms = guard.get_or_insert_default();
+        // Another file may have come meanwhile, or this one been loaded after all.
+        let ours = |m: &Module| {
+            let same = matches!(&m.code, Code::File(f) if Arc::ptr_eq(f, &file));
+            same && matches!(m.state, State::Absent)
+        };
+        let Some(at) = ms.all.iter().position(ours) else { return };
+        match before {
+            Some(before) => (ms.all[at].code, ms.all[at].depends) = before,
+            None => drop(ms.all.swap_remove(at)),
+        }
+    })
 }
 
 impl Modules {
     fn add(&mut self, name: &str, code: Code, depends: Vec<String>) {
-        let id = self.all.len() as i32 + 1;
+        self.ids += 1;
+        let id = self.ids;
         let (name, state) = (name.to_string(), State::Absent);
         self.all.push(Module { name, code, depends, id, order: 0, state });
     }

@@ -25,6 +25,11 @@ fn a_module_is_replaced_by_a_file_and_goes_when_told() {
     assert!(load(&host, "drv/overlay", &overlay).unwrap_err().contains("loaded already"));
     host.client().modunload("drv/overlay").unwrap();
     assert_eq!(loaded(&host), []);
+    // A file that is refused is not the module of that name: the one linked in still is.
+    assert!(load(&host, "drv/overlay", Path::new("/dev/null")).is_err());
+    host.client().modload("drv/overlay", None).unwrap();
+    assert_eq!(loaded(&host), [("drv/overlay".into(), false)]);
+    host.client().modunload("drv/overlay").unwrap();
     load(&host, "drv/overlay", &overlay).unwrap();
     load(&host, "overlay/vxlan", &dir.join("vxlan")).unwrap();
     assert_eq!(loaded(&host), [("drv/overlay".into(), true), ("overlay/vxlan".into(), true)]);
@@ -53,6 +58,8 @@ fn a_file_that_is_no_module_is_refused_with_its_reason() {
     // This program is ELF, but no module.
     let exe = std::env::current_exe().unwrap();
     assert!(load(&host, "misc/m", &exe).unwrap_err().contains("is not ET_REL"));
+    let unknown = host.client().modload("misc/m", None).unwrap_err().to_string();
+    assert!(unknown.contains("No such file"), "none of these files is known now: {unknown}");
     host.end_clean();
 }
 
