@@ -3,7 +3,7 @@
 //! module files must reach the kernel's data in it: see krtld.
 
 fn main() {
-    for symbols in ["libvarpd_*", "nvlist_*", "varpd_panic_buf"] {
+    for symbols in ["libvarpd_*", "nvlist_*", "nvpair_*", "varpd_panic_buf"] {
         println!("cargo:rustc-link-arg-bins=-Wl,--export-dynamic-symbol={symbols}");
     }
     println!("cargo:rustc-link-arg-bins=-no-pie");

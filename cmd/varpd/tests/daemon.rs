@@ -216,10 +216,7 @@ fn every_function_of_the_header_is_exported() {
         .collect();
     assert!(functions.len() >= 22, "{functions:?}");
     // What plugins save their state with; on illumos these are libnvpair's.
-    let nvlist = "alloc free add_uint16 add_int32 add_uint32 add_uint64 add_string add_nvlist \
-        lookup_uint16 lookup_int32 lookup_uint32 lookup_uint64 lookup_string lookup_nvlist";
-    let nvlist: Vec<String> = nvlist.split(' ').map(|f| format!("nvlist_{f}")).collect();
-    let all: Vec<&str> = functions.into_iter().chain(nvlist.iter().map(String::as_str)).collect();
+    let all: Vec<&str> = functions.into_iter().chain(nvpair::cabi::NAMES.iter().copied()).collect();
 
     let (dir, _kernel, _server) = machine();
     let source = dir.path().join("all.c");
