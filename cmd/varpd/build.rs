@@ -7,7 +7,7 @@ fn main() {
         let map = concat!(env!("CARGO_MANIFEST_DIR"), "/exports.map");
         println!("cargo:rustc-link-arg-bins=-Wl,-M,{map}");
     } else {
-        for symbols in ["libvarpd_*", "nvlist_*", "nvpair_*", "varpd_panic_buf"] {
+        for symbols in ["libvarpd_*", "nvlist_*", "nvpair_*", "varpd_panic_*"] {
             println!("cargo:rustc-link-arg-bins=-Wl,--export-dynamic-symbol={symbols}");
         }
     }

@@ -158,7 +158,8 @@ test_start(void *arg)
 	crash_in("vpo_start");
 	COUNT(start);
 #ifdef PANIC
-	libvarpd_panic("link %d of %s: %lx", 4711, NAME, 0x17L);
+	libvarpd_panic("link %d of %s: %lx %.2f %d %d %d %s", 4711, NAME,
+	    0x17L, 2.5, 5, 6, 7, "8");
 #endif
 	if (START != 0)
 		return (START);

@@ -170,7 +170,7 @@ fn libvarpd_panic_is_reported_with_its_text() {
     assert_eq!(status.signal(), Some(6));
     let messages: Vec<_> = records.iter().map(|r| r["msg"].as_str().unwrap()).collect();
     let [panic, crash] = messages.as_slice() else { panic!("two records: {records:?}") };
-    assert!(panic.contains("link 4711 of test: 17"), "{panic}");
+    assert!(panic.contains("link 4711 of test: 17 2.50 5 6 7 8"), "{panic}");
     assert_eq!(*crash, "a plugin crashed");
     assert_eq!(records[1]["callback"], "vpo_start");
 }

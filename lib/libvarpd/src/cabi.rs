@@ -5,8 +5,20 @@
 //! that loads plugins must export them: `--export-dynamic-symbol=libvarpd_*` and `=nvlist_*` (see
 //! build.rs of cmd/varpd); [`SYMBOLS`] keeps them from being left out.
 //!
+//! Three names of that interface exist in one place only. `libvarpd_plugin_bunyan` is in a header and
+//! in no mapfile: it is here, so that who calls it can be loaded. `libvarpd_prop_set_rangestr` is in
+//! the mapfile, where it is a slip for `libvarpd_prop_set_range_str`: it is here and does the same.
+//! `libvarpd_inject_ndp` is in a mapfile as well, but no header says what it takes, so nobody can
+//! have called it: it is not here.
+//!
 //! Handles are tokens; one that is not known is logged and the call does nothing. Other pointers
 //! must be what the header says. Nothing here panics.
+mod bunyan;
+mod panic;
+
+pub use bunyan::{bunyan_logger_t, libvarpd_plugin_bunyan};
+pub use panic::{libvarpd_panic, varpd_panic_buf, varpd_panic_errno, varpd_panic_thread};
+
 use crate::instance::Instance;
 use crate::{frame, plugin, prop, proxy, query};
 use overlay_abi::dld::OVERLAY_STATUS_BUFLEN;
@@ -23,11 +35,12 @@ use std::sync::{Arc, OnceLock};
 
 /// Addresses of all functions here.
 #[used]
-pub static SYMBOLS: Symbols = Symbols([
+pub static SYMBOLS: Symbols = Symbols(&[
     libvarpd_plugin_alloc as *const (),
     libvarpd_plugin_register as *const (),
     libvarpd_plugin_free as *const (),
     libvarpd_plugin_vnetid as *const (),
+    libvarpd_plugin_bunyan as *const (),
     libvarpd_plugin_query_reply as *const (),
     libvarpd_plugin_proxy_arp as *const (),
     libvarpd_plugin_proxy_ndp as *const (),
@@ -46,6 +59,7 @@ pub static SYMBOLS: Symbols = Symbols([
     libvarpd_prop_set_nodefault as *const (),
     libvarpd_prop_set_range_uint32 as *const (),
     libvarpd_prop_set_range_str as *const (),
+    libvarpd_prop_set_rangestr as *const (),
 ]);
 
 /// Those of the stand-in for libnvpair, which a plugin binds to as well.
@@ -55,7 +69,7 @@ pub static NVPAIR_SYMBOLS: &nvpair::cabi::Symbols = &nvpair::cabi::SYMBOLS;
 
 /// Keeps functions in an executable which only plugins call.
 #[derive(Debug)]
-pub struct Symbols(pub [*const (); 22]);
+pub struct Symbols(pub &'static [*const ()]);
 
 // SAFETY: addresses, never read through.
 unsafe impl Sync for Symbols {}
@@ -337,43 +351,6 @@ fn fma(function: &str, instance: &Instance, result: Result<(), Errno>) {
     }
 }
 
-/// Where a debugger finds the text of [`libvarpd_panic`]; NUL-terminated.
-#[unsafe(no_mangle)]
-pub static mut varpd_panic_buf: [u8; 1024] = [0; 1024];
-
-/// Prints a message and ends the process with SIGABRT.
-///
-/// It is variadic in C. The calling convention passes the first five arguments behind the format as
-/// it would five words, which are what is formatted; floating-point ones and further ones are not
-/// seen.
-///
-/// # Safety
-/// `format` is NULL or a format of printf(3C) whose arguments are words or pointers, five at most.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn libvarpd_panic(
-    format: *const c_char,
-    a: usize,
-    b: usize,
-    c: usize,
-    d: usize,
-    e: usize,
-) -> ! {
-    let errno = std::io::Error::last_os_error();
-    let buf = &raw mut varpd_panic_buf;
-    if !format.is_null() {
-        // SAFETY: a static buffer of that size; what another thread that panics too writes to it is
-        // bytes as well.
-        unsafe { libc::snprintf(buf.cast(), size_of_val(&*buf), format, a, b, c, d, e) };
-        // SAFETY: snprintf ended it with a NUL.
-        let text = unsafe { CStr::from_ptr(buf.cast()) }.to_string_lossy();
-        match LOG.get() {
-            Some(log) => slog::crit!(log, "a plugin gave up: {text}"; "errno" => errno.to_string()),
-            None => eprintln!("varpd: a plugin gave up: {text}: {errno}"),
-        }
-    }
-    std::process::abort()
-}
-
 fn with_draft<T>(
     function: &str,
     handle: *mut varpd_prop_handle_t,
@@ -467,4 +444,17 @@ pub unsafe extern "C" fn libvarpd_prop_set_range_str(
     // SAFETY: by contract.
     let Some(text) = (unsafe { c_str(NAME, text) }) else { return };
     with_draft(NAME, handle, |info| info.possible.add_str(text.to_bytes()));
+}
+
+/// The name that [`libvarpd_prop_set_range_str`] has in the plugin mapfile.
+///
+/// # Safety
+/// `text` is NULL or a C string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn libvarpd_prop_set_rangestr(
+    handle: *mut varpd_prop_handle_t,
+    text: *const c_char,
+) {
+    // SAFETY: forwarded from the caller.
+    unsafe { libvarpd_prop_set_range_str(handle, text) };
 }

@@ -68,8 +68,13 @@ impl Instance {
     }
 
     /// The instance a plugin's handle stands for, unless it was destroyed.
-    pub(crate) fn of_provider(handle: *mut varpd_provider_handle_t) -> Option<Arc<Instance>> {
+    pub fn of_provider(handle: *mut varpd_provider_handle_t) -> Option<Arc<Instance>> {
         PROVIDERS.get(Token::from_ptr(handle))?.upgrade()
+    }
+
+    /// The handle that programs in C have of it, also its plugin.
+    pub fn provider(&self) -> *mut varpd_provider_handle_t {
+        self.provider.as_ptr()
     }
 
     /// Its number.
@@ -97,7 +102,8 @@ impl Instance {
         &self.plugin
     }
 
-    pub(crate) fn varpd(&self) -> Option<Arc<Varpd>> {
+    /// The varpd it belongs to, unless that is gone.
+    pub fn varpd(&self) -> Option<Arc<Varpd>> {
         self.varpd.upgrade()
     }
 

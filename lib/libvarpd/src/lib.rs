@@ -78,7 +78,7 @@ pub mod prop;
 pub mod proxy;
 pub mod query;
 mod server;
-mod token;
+pub mod token;
 
 use devctl::Root;
 use device::Overlay;
@@ -298,6 +298,11 @@ impl Varpd {
     /// How many queries nobody answered, so that they were dropped.
     pub fn forgotten(&self) -> u64 {
         self.forgotten.load(Ordering::Relaxed)
+    }
+
+    /// Allows [`Varpd::run_lookups`] again after [`Varpd::quiesce`].
+    pub fn resume(&self) {
+        lock(&self.lookups).quiesce = false;
     }
 
     /// Typed ioctls on the device.
