@@ -136,6 +136,13 @@ extern void libvarpd_prop_set_range_str(varpd_prop_handle_t *, const char *);
 /* The virtual network id of the instance's link. */
 extern uint64_t libvarpd_plugin_vnetid(varpd_provider_handle_t *);
 
+/*
+ * A logger of libbunyan for who logs with that; NULL where there is none.
+ */
+struct bunyan_logger;
+extern const struct bunyan_logger *libvarpd_plugin_bunyan(
+    varpd_provider_handle_t *);
+
 /* Answers; each ends what it answers. */
 extern void libvarpd_plugin_query_reply(varpd_query_handle_t *, int);
 extern void libvarpd_plugin_arp_reply(varpd_arp_handle_t *, int);

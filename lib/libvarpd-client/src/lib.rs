@@ -216,6 +216,70 @@ impl Client {
         PropHandle { client: self, id, info: None }
     }
 
+    /// What a property is. `EINVAL` if there is none with this number, `ENOENT` without the
+    /// instance.
+    pub fn prop_info(&self, id: VarpdId, propid: u32) -> Result<PropInfo, Errno> {
+        // The number that stands for "by name" is no property's.
+        if propid == VARPD_PROPID_BY_NAME {
+            return Err(Errno::EINVAL);
+        }
+        self.describe(id, propid, [0; LIBVARPD_PROP_NAMELEN])
+    }
+
+    /// What the property with a name is. `ENOENT` if there is none, `EINVAL` if the name has 64
+    /// bytes or more.
+    pub fn prop_info_by_name(&self, id: VarpdId, name: &str) -> Result<PropInfo, Errno> {
+        self.describe(id, VARPD_PROPID_BY_NAME, to_c_name(name).ok_or(Errno::EINVAL)?)
+    }
+
+    fn describe(
+        &self,
+        id: VarpdId,
+        propid: u32,
+        name: [u8; LIBVARPD_PROP_NAMELEN],
+    ) -> Result<PropInfo, Errno> {
+        let mut arg = varpd_client_propinfo_arg_t::new_zeroed();
+        arg.vcfa_id = id.0;
+        arg.vcfa_propid = propid;
+        arg.vcfa_name = name;
+        self.call(VARPD_CLIENT_PROPINFO, &mut arg)?;
+        let default = arg.vcfa_default.get(..arg.vcfa_defsize as usize).ok_or(Errno::EPROTO)?;
+        Ok(PropInfo {
+            id: arg.vcfa_propid,
+            name: c_name(&arg.vcfa_name).ok_or(Errno::EPROTO)?.to_owned(),
+            kind: arg.vcfa_type,
+            prot: arg.vcfa_prot,
+            default: default.to_vec(),
+            possible: arg.vcfa_poss.to_vec(),
+        })
+    }
+
+    /// The value of a property, empty if it is not set.
+    ///
+    /// # Errors
+    /// `E2BIG`: varpd says it has more than 256 bytes; else the plugin's own.
+    pub fn prop_get(&self, id: VarpdId, propid: u32) -> Result<Vec<u8>, Errno> {
+        let mut arg = prop_arg(id, propid);
+        self.call(VARPD_CLIENT_GETPROP, &mut arg)?;
+        let size = usize::try_from(arg.vcpa_bufsize).map_err(|_| Errno::E2BIG)?;
+        Ok(arg.vcpa_buf.get(..size).ok_or(Errno::E2BIG)?.to_vec())
+    }
+
+    /// Sets the value of a property.
+    ///
+    /// # Errors
+    /// `EINVAL`: no value; `EOVERFLOW`: more than 256 bytes; `EPERM`; else the plugin's own.
+    pub fn prop_set(&self, id: VarpdId, propid: u32, value: &[u8]) -> Result<(), Errno> {
+        let mut arg = prop_arg(id, propid);
+        if value.is_empty() {
+            return Err(Errno::EINVAL);
+        }
+        let room = arg.vcpa_buf.get_mut(..value.len()).ok_or(Errno::EOVERFLOW)?;
+        room.copy_from_slice(value);
+        arg.vcpa_bufsize = value.len() as _;
+        self.call(VARPD_CLIENT_SETPROP, &mut arg)
+    }
+
     fn call<T>(&self, command: u32, arg: &mut T) -> Result<(), Errno>
     where
         T: FromBytes + IntoBytes + Immutable + KnownLayout,
@@ -278,37 +342,15 @@ pub struct PropHandle<'a> {
 }
 
 impl PropHandle<'_> {
-    /// Turns to the property with this number. `EINVAL` if there is none, `ENOENT` without the
-    /// instance.
+    /// Turns to the property with this number; errors as [`Client::prop_info`].
     pub fn info_fill(&mut self, propid: u32) -> Result<(), Errno> {
-        // The number that stands for "by name" is no property's.
-        if propid == VARPD_PROPID_BY_NAME {
-            return Err(Errno::EINVAL);
-        }
-        self.fill(propid, [0; LIBVARPD_PROP_NAMELEN])
+        self.info = Some(self.client.prop_info(self.id, propid)?);
+        Ok(())
     }
 
-    /// Turns to the property with this name. `ENOENT` if there is none, `EINVAL` if it has 64 bytes
-    /// or more.
+    /// Turns to the property with this name; errors as [`Client::prop_info_by_name`].
     pub fn info_fill_by_name(&mut self, name: &str) -> Result<(), Errno> {
-        self.fill(VARPD_PROPID_BY_NAME, to_c_name(name).ok_or(Errno::EINVAL)?)
-    }
-
-    fn fill(&mut self, propid: u32, name: [u8; LIBVARPD_PROP_NAMELEN]) -> Result<(), Errno> {
-        let mut arg = varpd_client_propinfo_arg_t::new_zeroed();
-        arg.vcfa_id = self.id.0;
-        arg.vcfa_propid = propid;
-        arg.vcfa_name = name;
-        self.client.call(VARPD_CLIENT_PROPINFO, &mut arg)?;
-        let default = arg.vcfa_default.get(..arg.vcfa_defsize as usize).ok_or(Errno::EPROTO)?;
-        self.info = Some(PropInfo {
-            id: arg.vcfa_propid,
-            name: c_name(&arg.vcfa_name).ok_or(Errno::EPROTO)?.to_owned(),
-            kind: arg.vcfa_type,
-            prot: arg.vcfa_prot,
-            default: default.to_vec(),
-            possible: arg.vcfa_poss.to_vec(),
-        });
+        self.info = Some(self.client.prop_info_by_name(self.id, name)?);
         Ok(())
     }
 
@@ -317,34 +359,20 @@ impl PropHandle<'_> {
         self.info.as_ref().ok_or(Errno::EINVAL)
     }
 
-    /// Its value, empty if it is not set. `EINVAL` before a successful fill.
+    /// Its value; `EINVAL` before a successful fill, else as [`Client::prop_get`].
     pub fn get(&self) -> Result<Vec<u8>, Errno> {
-        let mut arg = self.arg()?;
-        self.client.call(VARPD_CLIENT_GETPROP, &mut arg)?;
-        let size = usize::try_from(arg.vcpa_bufsize).map_err(|_| Errno::E2BIG)?;
-        Ok(arg.vcpa_buf.get(..size).ok_or(Errno::E2BIG)?.to_vec())
+        self.client.prop_get(self.id, self.info()?.id)
     }
 
-    /// Sets its value.
-    ///
-    /// # Errors
-    /// `EINVAL`: not filled, or no value; `EOVERFLOW`: more than 256 bytes; `EPERM`; else the
-    /// plugin's own.
+    /// Sets its value; `EINVAL` before a successful fill, else as [`Client::prop_set`].
     pub fn set(&self, value: &[u8]) -> Result<(), Errno> {
-        let mut arg = self.arg()?;
-        if value.is_empty() {
-            return Err(Errno::EINVAL);
-        }
-        let room = arg.vcpa_buf.get_mut(..value.len()).ok_or(Errno::EOVERFLOW)?;
-        room.copy_from_slice(value);
-        arg.vcpa_bufsize = value.len() as _;
-        self.client.call(VARPD_CLIENT_SETPROP, &mut arg)
+        self.client.prop_set(self.id, self.info()?.id, value)
     }
+}
 
-    fn arg(&self) -> Result<varpd_client_prop_arg_t, Errno> {
-        let mut arg = varpd_client_prop_arg_t::new_zeroed();
-        arg.vcpa_id = self.id.0;
-        arg.vcpa_propid = self.info()?.id;
-        Ok(arg)
-    }
+fn prop_arg(id: VarpdId, propid: u32) -> varpd_client_prop_arg_t {
+    let mut arg = varpd_client_prop_arg_t::new_zeroed();
+    arg.vcpa_id = id.0;
+    arg.vcpa_propid = propid;
+    arg
 }

@@ -23,6 +23,34 @@
 #include <stdint.h>
 typedef unsigned int	uint_t;
 typedef uint32_t	datalink_id_t;
+
+/* What a property may be; at most 256 bytes. */
+typedef enum {
+	MAC_PROPVAL_UINT8,
+	MAC_PROPVAL_UINT32,
+	MAC_PROPVAL_STR
+} mac_propval_type_t;
+
+typedef struct mac_propval_uint32_range_s {
+	uint32_t	mpur_min;
+	uint32_t	mpur_max;
+} mac_propval_uint32_range_t;
+
+typedef struct mac_propval_str_range_s {
+	uint32_t	mpur_nextbyte;	/* bytes in use */
+	char		mpur_data[1];	/* texts, one behind the other */
+} mac_propval_str_range_t;
+
+typedef struct mac_propval_range_s {
+	uint_t			mpr_count;
+	mac_propval_type_t	mpr_type;
+	union {
+		mac_propval_uint32_range_t	mpr_uint32[1];
+		mac_propval_str_range_t		mpr_str;
+	} u;
+} mac_propval_range_t;
+
+#define	mpr_range_uint32	u.mpr_uint32
 #endif
 
 #ifdef __cplusplus
