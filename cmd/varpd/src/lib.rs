@@ -209,7 +209,7 @@ fn open(root: &Root, log: &Logger) -> Result<Arc<Varpd>, Fatal> {
                 }
                 std::thread::sleep(Duration::from_millis(50));
             }
-            // An open from 64 bits carries FOFFMAX, which that driver takes for a mistake.
+            // An open from 64 bits carries FOFFMAX, and std adds FCLOEXEC: mistakes to that driver.
             Err(Error::Device(e)) if cfg!(target_os = "illumos") && e.errno == Errno::EINVAL => {
                 return Err(Fatal::OtherDriver(root.path("/dev/overlay")));
             }

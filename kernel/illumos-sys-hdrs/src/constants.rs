@@ -66,6 +66,8 @@ pub const FNONBLOCK: c_int = 0x80;
 pub const FEXCL: c_int = 0x0400;
 /// Set by a 64-bit openat(2): large offsets are allowed.
 pub const FOFFMAX: c_int = 0x2000;
+/// Set by an open(2) with O_CLOEXEC.
+pub const FCLOEXEC: c_int = 0x80_0000;
 pub const FKIOCTL: c_int = 0x8000_0000_u32 as c_int;
 
 // sys/cmn_err.h

@@ -12,9 +12,9 @@ static DEV_OPS: Table<sys::dev_ops> = Table::new(Ops::<Node>::dev_ops(&CB_OPS));
 static DRIVER: sys::modldrv = module::driver_linkage(c"Overlay network driver", &DEV_OPS);
 static LINKAGE: sys::modlinkage = module::linkage(&DRIVER);
 
-/// File flags an open may have. FOFFMAX comes with every openat(2) of a 64-bit program and means
-/// nothing here.
-const OPEN_FLAGS: c_int = sys::FREAD | sys::FWRITE | sys::FEXCL | sys::FOFFMAX;
+/// File flags an open may have. FOFFMAX comes with every openat(2) of a 64-bit program, FCLOEXEC with
+/// O_CLOEXEC, which Rust's std sets in every open; they mean nothing here.
+const OPEN_FLAGS: c_int = sys::FREAD | sys::FWRITE | sys::FEXCL | sys::FOFFMAX | sys::FCLOEXEC;
 
 /// The module `drv/overlay`.
 pub fn module() -> Module {

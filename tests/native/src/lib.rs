@@ -20,6 +20,7 @@ use libdladm::dlmgmt::{Class, Flags};
 use libdladm::vnic::{self, Mac};
 use libdladm::{Handle, overlay};
 use overlay_abi::dld::*;
+use overlay_abi::errno::Errno;
 use overlay_abi::ids::{LinkId, UnderlayAddr, VnetId};
 use overlay_abi::props;
 use overlay_abi::target::*;
@@ -69,7 +70,7 @@ pub fn run(root: &Root, out: &mut dyn Write, send: Send<'_>) -> usize {
     };
     let device = open(&mut report, OVERLAY_DEV, OpenFlags::RDWR | OpenFlags::EXCL);
     let dld = open(&mut report, DLD_CONTROL_DEV, OpenFlags::RDWR).map(Dld);
-    let handle = report.check("dlmgmtd answers", Handle::open(root));
+    let handle = report.check("dlmgmtd answers", linked(root));
     if let (Some(device), Some(dld), Some(h)) = (device, dld, handle) {
         Smoke { device, dld, h }.run(&mut report, send);
     }
@@ -214,6 +215,15 @@ fn healthy(h: &Handle, id: LinkId) -> Outcome<()> {
     match overlay::status(h, id).map_err(text)? {
         overlay::Health::Online => Ok(()),
         overlay::Health::Degraded(why) => Err(why),
+    }
+}
+
+/// A handle, and an answer: opening one on illumos asks nobody anything yet.
+fn linked(root: &Root) -> Outcome<Handle> {
+    let h = Handle::open(root).map_err(text)?;
+    match h.links().by_name("smoke0") {
+        Ok(_) | Err(Errno::ENOENT) => Ok(h),
+        Err(e) => Err(text(e)),
     }
 }
 

@@ -35,6 +35,7 @@ const TARGET: [(u32, usize, bool, bool); 17] = [
 const NOBODY: Cred = Cred { uid: 100, zoneid: 0, dl_config: false };
 const ZONE: Cred = Cred { uid: 0, zoneid: 3, dl_config: true };
 const FOFFMAX: i32 = 0x2000;
+const FCLOEXEC: i32 = 0x80_0000;
 const FNDELAY: i32 = 4;
 
 #[test]
@@ -47,6 +48,7 @@ fn opens_are_checked() {
         (RWX, Ok(())),
         (FWRITE | FEXCL, Ok(())),
         (RWX | FOFFMAX, Ok(())),
+        (RWX | FOFFMAX | FCLOEXEC, Ok(())),
         (FREAD | FWRITE, Err(Errno::EINVAL)),
         (FWRITE, Err(Errno::EINVAL)),
         (FEXCL, Err(Errno::EINVAL)),
