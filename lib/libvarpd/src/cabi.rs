@@ -20,6 +20,7 @@ pub use bunyan::{bunyan_logger_t, libvarpd_plugin_bunyan};
 pub use panic::{libvarpd_panic, varpd_panic_buf, varpd_panic_errno, varpd_panic_thread};
 
 use crate::instance::Instance;
+use crate::stats::Lookup;
 use crate::{frame, plugin, prop, proxy, query};
 use overlay_abi::dld::OVERLAY_STATUS_BUFLEN;
 use overlay_abi::door::LIBVARPD_PROP_SIZEMAX;
@@ -202,9 +203,9 @@ fn hand_over(
         Some(instance) if Arc::ptr_eq(&instance, query.instance()) => proxy::run(kind, query),
         Some(_) => {
             complain(function, "the query of another instance, which is dropped");
-            query.refuse();
+            query.refuse(Lookup::Dropped);
         }
-        None => query.refuse(),
+        None => query.refuse(Lookup::Dropped),
     }
 }
 

@@ -2,6 +2,7 @@
 //! Life of an instance: created, activated, destroyed (spec/varpd.md 2.2).
 use crate::gate::{Gate, Pass, Phase};
 use crate::plugin::{Kind, Plugin};
+use crate::stats::OfInstance;
 use crate::token::{Token, Tokens};
 use crate::{Varpd, lock};
 use overlay_abi::errno::Errno;
@@ -30,6 +31,8 @@ pub struct Instance {
     private: AtomicPtr<c_void>,
     gate: Gate,
     admin: Mutex<Stage>,
+    /// What it counts.
+    pub(crate) stats: OfInstance,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +62,7 @@ impl Instance {
             private: AtomicPtr::default(),
             gate: Gate::new(),
             admin: Mutex::new(Stage::Created),
+            stats: OfInstance::default(),
         });
         let provider = instance.provider.as_ptr();
         // SAFETY: the handle of this instance.

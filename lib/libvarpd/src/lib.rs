@@ -24,6 +24,7 @@
 //! | `proxy` | answering ARP, neighbour discovery and DHCP |
 //! | `frame` | Ethernet frames that varpd makes itself |
 //! | `cabi` | the C functions plugins call |
+//! | `stats` | what is counted, by instance; Prometheus' text of it |
 //! | `token` | handles given to plugins, which are numbers and never pointers |
 //!
 //! # Vocabulary
@@ -78,6 +79,7 @@ pub mod prop;
 pub mod proxy;
 pub mod query;
 mod server;
+pub mod stats;
 pub mod token;
 
 use devctl::Root;
@@ -90,7 +92,6 @@ use plugin::Plugin;
 use slog::Logger;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// What keeps varpd from running.
@@ -127,7 +128,7 @@ pub struct Varpd {
     instances: Mutex<Instances>,
     lookups: Mutex<Lookups>,
     lookups_done: Condvar,
-    forgotten: AtomicU64,
+    stats: stats::OfVarpd,
 }
 
 #[derive(Debug, Default)]
@@ -163,7 +164,7 @@ impl Varpd {
             instances: Mutex::default(),
             lookups: Mutex::default(),
             lookups_done: Condvar::new(),
-            forgotten: AtomicU64::new(0),
+            stats: stats::OfVarpd::default(),
         }))
     }
 
@@ -297,7 +298,7 @@ impl Varpd {
 
     /// How many queries nobody answered, so that they were dropped.
     pub fn forgotten(&self) -> u64 {
-        self.forgotten.load(Ordering::Relaxed)
+        self.report().varpd.forgotten
     }
 
     /// Allows [`Varpd::run_lookups`] again after [`Varpd::quiesce`].

@@ -95,6 +95,11 @@ pub fn parse(bytes: &[u8], model: Model) -> Result<Result<Request<'_>, Errno>, E
     Ok(request(head.vce_command, un, model))
 }
 
+/// The number of a message's command, 0 if it is too short to have one.
+pub fn command(bytes: &[u8]) -> u32 {
+    bytes.first_chunk().map_or(VARPD_CLIENT_INVALID, |c| u32::from_ne_bytes(*c))
+}
+
 fn request(command: u32, un: &[u8], model: Model) -> Result<Request<'_>, Errno> {
     let instance = || Ok(VarpdId(read::<varpd_client_instance_arg_t>(un)?.vcia_id));
     let cache = || {
@@ -207,9 +212,8 @@ fn fill(reply: &mut [u8], model: Model, answer: &Answer) {
     match answer {
         Answer::Done => {}
         Answer::Id(id) => {
-            let create = reply.first_chunk().map(|c| u32::from_ne_bytes(*c));
-            let at = match (create, model) {
-                (Some(VARPD_CLIENT_CREATE), Model::Ilp32) => {
+            let at = match (command(reply), model) {
+                (VARPD_CLIENT_CREATE, Model::Ilp32) => {
                     offset_of!(ilp32::varpd_client_create_arg_t, vcca_id)
                 }
                 // CREATE and LOOKUP alike.

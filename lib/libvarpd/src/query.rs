@@ -19,6 +19,7 @@
 use crate::gate::Phase;
 use crate::instance::Instance;
 use crate::plugin::Kind;
+use crate::stats::{Asked, Lookup};
 use crate::token::{Token, Tokens};
 use crate::{Varpd, lock, proxy};
 use overlay_abi::errno::Errno;
@@ -28,7 +29,6 @@ use overlay_abi::target::{overlay_targ_lookup_t, overlay_target_point_t};
 use std::cell::UnsafeCell;
 use std::collections::VecDeque;
 use std::net::IpAddr;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use zerocopy::FromZeros;
 
@@ -87,7 +87,8 @@ pub(crate) struct Query {
     request: overlay_targ_lookup_t,
     instance: Arc<Instance>,
     desk: Arc<Desk>,
-    answered: bool,
+    /// Until it is answered.
+    asked: Option<Asked>,
 }
 
 impl Query {
@@ -126,33 +127,42 @@ impl Query {
 
     /// Answers with the destination that the plugin has put there: the frame goes.
     fn found(mut self, varpd: &Varpd) {
-        self.answered = true;
+        self.ended(Lookup::Found);
         // SAFETY: the query is ours, so the plugin has replied.
         let point = clean(&unsafe { self.desk.point.get().read() });
         match varpd.device.respond(self.request.otl_reqid, point) {
             // Either the request is not known any more, or the kernel did not like the answer and
             // still waits.
-            Err(Errno::EINVAL) => drop_request(varpd, &self.request),
+            Err(e @ Errno::EINVAL) => {
+                self.instance.stats.not_taken(e);
+                drop_request(varpd, &self.request);
+            }
             result => settle(varpd, &self.request, result),
         }
     }
 
-    /// Answers that the frame be dropped.
-    pub(crate) fn refuse(mut self) {
-        self.answered = true;
+    /// Answers that the frame be dropped; `how` is what led to that.
+    pub(crate) fn refuse(mut self, how: Lookup) {
+        self.ended(how);
         // Without a varpd the device is closed, and the kernel has taken the request back.
         if let Some(varpd) = self.instance.varpd() {
             drop_request(&varpd, &self.request);
         }
     }
+
+    /// Notes that there is an answer; whether there was none before.
+    fn ended(&mut self, how: Lookup) -> bool {
+        let asked = self.asked.take();
+        asked.inspect(|asked| self.instance.stats.ended(*asked, how)).is_some()
+    }
 }
 
 impl Drop for Query {
     fn drop(&mut self) {
-        if !self.answered
+        if self.ended(Lookup::Forgotten)
             && let Some(varpd) = self.instance.varpd()
         {
-            varpd.forgotten.fetch_add(1, Ordering::Relaxed);
+            varpd.stats.forgotten();
             drop_request(&varpd, &self.request);
         }
     }
@@ -185,7 +195,8 @@ pub(crate) fn handle(varpd: &Arc<Varpd>, request: overlay_targ_lookup_t) {
         mac: UnsafeCell::new([0; 6]),
     });
     let (for_plugin, point) = (desk.request.get(), desk.point.get());
-    let query = Query { request, instance: Arc::clone(&instance), desk, answered: false };
+    let asked = Some(instance.stats.asked());
+    let query = Query { request, instance: Arc::clone(&instance), desk, asked };
     let token = QUERIES.insert(query);
     // SAFETY: this plugin's function and a started object. The desk lives until the reply, which the plugin
     // makes itself, or the end of the instance, which the pass keeps off.
@@ -193,6 +204,7 @@ pub(crate) fn handle(varpd: &Arc<Varpd>, request: overlay_targ_lookup_t) {
 }
 
 fn discard(varpd: &Varpd, request: &overlay_targ_lookup_t, why: &str) {
+    varpd.stats.unplaced();
     slog::warn!(varpd.log, "lookup dropped: {why}";
         "instance" => request.otl_varpdid, "link" => request.otl_dlid);
     drop_request(varpd, request);
@@ -215,7 +227,7 @@ pub(crate) fn reply(handle: *mut varpd_query_handle_t, action: i32) -> Result<()
                 slog::error!(varpd.log, "plugin answered a lookup with nonsense, which drops it";
                     "plugin" => query.instance.plugin().name(), "action" => action);
             }
-            query.refuse();
+            query.refuse(Lookup::Dropped);
         }
     }
     Ok(())

@@ -8,7 +8,7 @@
 use crate::message::{self, Answer, Request, Which};
 use crate::{Instance, Varpd};
 use door::PeerCred;
-use overlay_abi::door::varpd_client_cache_entry_t;
+use overlay_abi::door::{VARPD_CLIENT_INVALID, varpd_client_cache_entry_t};
 use overlay_abi::errno::Errno;
 use overlay_abi::ids::{MacAddr, VarpdId};
 use overlay_abi::target::{overlay_targ_cache_entry_t, overlay_target_point_t};
@@ -42,7 +42,10 @@ impl Varpd {
     pub fn answer(self: &Arc<Self>, bytes: &[u8], cred: &PeerCred) -> Vec<u8> {
         let request = match message::parse(bytes, cred.model) {
             Ok(request) => request,
-            Err(e) => return message::malformed(e),
+            Err(e) => {
+                self.stats.called(VARPD_CLIENT_INVALID, true);
+                return message::malformed(e);
+            }
         };
         let result = request.and_then(|request| {
             // Before anything else, so that nobody learns which ids there are by being refused.
@@ -51,6 +54,7 @@ impl Varpd {
             }
             self.execute(request)
         });
+        self.stats.called(message::command(bytes), result.is_err());
         message::reply(bytes, cred.model, &result)
     }
 

@@ -9,6 +9,7 @@ use super::ndp::Ndp;
 use super::{FRAME_MAX, Outcome, Question, Refusal};
 use crate::gate::Phase;
 use crate::query::{Query, is_nonsense, unknown};
+use crate::stats::Lookup;
 use crate::token::{Token, Tokens};
 use overlay_abi::errno::Errno;
 use overlay_abi::provider::*;
@@ -173,6 +174,7 @@ fn refuse(kind: Kind, query: Query, why: Refusal) {
 
 /// The one end of every query that a proxy took over.
 fn end(kind: Kind, query: Query, outcome: Outcome) {
+    query.instance().stats.proxied(kind, outcome);
     if let Some(varpd) = query.instance().varpd() {
         let (log, instance) = (varpd.log(), query.instance().id().0);
         match outcome {
@@ -187,7 +189,7 @@ fn end(kind: Kind, query: Query, outcome: Outcome) {
             Outcome::Answered | Outcome::NoAnswer => {}
         }
     }
-    query.refuse();
+    query.refuse(Lookup::Proxied);
 }
 
 /// Takes from a plugin the queries that `which` says.

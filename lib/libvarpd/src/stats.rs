@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: CDDL-1.0
+//! What varpd counts, for itself and for each instance.
+//!
+//! ```text
+//!   query ---- asked, found, dropped, ... + latency --+
+//!   proxy ---- answered, no answer, refused ----------+--> OfInstance --+
+//!   persist -- written, failed -----------------------+                 +--> Report --> varpdadm (door)
+//!   server --- calls and errors by door command ---------> OfVarpd -----+          `--> prometheus::text
+//! ```
+//!
+//! Counting is an atomic addition: a lookup takes no lock for it. Only an error, of which the text of the last is
+//! kept, takes one, a leaf. Counters start at 0 with their instance and never go back.
+//!
+//! A *lookup* is counted when the kernel has asked (`asked`), and once more by its outcome when there is an answer,
+//! just before the kernel gets it. What was asked and has no outcome is outstanding. Its latency is the time
+//! between the two, thus the plugin's and ours, without the kernel's.
+
+pub(crate) mod counter;
+pub mod latency;
+pub mod prometheus;
+
+use crate::lock;
+use crate::proxy::{self, Outcome};
+use counter::{Counter, counters};
+use latency::{Figures, Histogram, Latencies};
+use overlay_abi::door::*;
+use overlay_abi::errno::Errno;
+use serde::{Deserialize, Serialize};
+use std::fmt::Display;
+use std::sync::Mutex;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+counters! {
+    /// Lookups of an instance.
+    Lookups => LookupCounts {
+        /// Lookups that the plugin answered with a destination.
+        found,
+        /// Lookups that the plugin answered with a drop.
+        dropped,
+        /// Lookups that a proxy took over, for ARP, NDP or DHCP.
+        proxied,
+        /// Lookups that the plugin never answered, dropped when their instance was destroyed.
+        forgotten,
+        /// Lookups that the kernel asked and the plugin was called for.
+        // Read last, so that no outcome is seen of one that is not.
+        asked,
+        /// Destinations that the kernel did not take: the frame is gone, or the destination is not one.
+        not_taken,
+    }
+}
+
+counters! {
+    /// Queries of one protocol that its proxy took over.
+    Proxied => ProxyCounts {
+        /// Queries that the proxy answered in place of whom they asked.
+        answered,
+        /// Queries that the plugin knew no answer to.
+        no_answer,
+        /// Queries that were no proper question, or whose answer was none.
+        refused,
+    }
+}
+
+counters! {
+    /// Writes of an instance's persistent form.
+    Persisted => PersistCounts {
+        /// Times that the instance was written to disk.
+        writes,
+        /// Times that writing the instance to disk failed.
+        failures,
+    }
+}
+
+counters! {
+    /// Door calls of one command.
+    Calls => CallCounts {
+        /// Calls of the door.
+        calls,
+        /// Calls of the door that were answered with an error.
+        errors,
+    }
+}
+
+/// How a lookup ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lookup {
+    Found,
+    Dropped,
+    Proxied,
+    Forgotten,
+}
+
+/// When a lookup was asked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked(Instant);
+
+/// What went wrong last.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LastError {
+    /// Seconds since 1970, UTC.
+    pub time: f64,
+    /// What.
+    pub text: String,
+}
+
+/// Counters of an instance.
+#[derive(Debug, Default)]
+pub struct OfInstance {
+    lookups: Lookups,
+    latency: Histogram,
+    arp: Proxied,
+    ndp: Proxied,
+    dhcp: Proxied,
+    persist: Persisted,
+    last_error: Mutex<Option<LastError>>,
+}
+
+impl OfInstance {
+    /// The kernel asks.
+    pub(crate) fn asked(&self) -> Asked {
+        self.lookups.asked.add();
+        Asked(Instant::now())
+    }
+
+    /// There is an answer.
+    pub(crate) fn ended(&self, asked: Asked, how: Lookup) {
+        self.latency.record(asked.0.elapsed());
+        match how {
+            Lookup::Found => self.lookups.found.add(),
+            Lookup::Dropped => self.lookups.dropped.add(),
+            Lookup::Proxied => self.lookups.proxied.add(),
+            Lookup::Forgotten => self.lookups.forgotten.add(),
+        }
+    }
+
+    /// The kernel did not take a destination.
+    pub(crate) fn not_taken(&self, why: Errno) {
+        self.lookups.not_taken.add();
+        self.error(format!("the kernel did not take a destination: {}", why.name()));
+    }
+
+    /// A proxy has done what it could.
+    pub(crate) fn proxied(&self, kind: proxy::Kind, outcome: Outcome) {
+        let of = match kind {
+            proxy::Kind::Arp => &self.arp,
+            proxy::Kind::Ndp => &self.ndp,
+            proxy::Kind::Dhcp => &self.dhcp,
+        };
+        match outcome {
+            Outcome::Answered => of.answered.add(),
+            Outcome::NoAnswer => of.no_answer.add(),
+            Outcome::Refused(_) => of.refused.add(),
+        }
+    }
+
+    /// The instance was written to disk, or not.
+    pub fn persisted(&self, result: Result<(), impl Display>) {
+        match result {
+            Ok(()) => self.persist.writes.add(),
+            Err(why) => {
+                self.persist.failures.add();
+                self.error(format!("cannot be written to disk: {why}"));
+            }
+        }
+    }
+
+    /// Something went wrong that an administrator should know of.
+    pub fn error(&self, text: String) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        *lock(&self.last_error) = Some(LastError { time: now.as_secs_f64(), text });
+    }
+
+    fn read(&self) -> (InstanceCounts, Latencies) {
+        let latencies = self.latency.read();
+        let lookups = self.lookups.read();
+        let ended = lookups.found + lookups.dropped + lookups.proxied + lookups.forgotten;
+        let counts = InstanceCounts {
+            lookups,
+            outstanding: lookups.asked.saturating_sub(ended),
+            latency: latencies.figures(),
+            arp: self.arp.read(),
+            ndp: self.ndp.read(),
+            dhcp: self.dhcp.read(),
+            persist: self.persist.read(),
+            last_error: lock(&self.last_error).clone(),
+        };
+        (counts, latencies)
+    }
+}
+
+/// What an instance had counted at some time.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct InstanceCounts {
+    /// Lookups.
+    pub lookups: LookupCounts,
+    /// Lookups that have no answer yet.
+    pub outstanding: u64,
+    /// From the kernel's question to the answer.
+    pub latency: Figures,
+    /// ARP requests.
+    pub arp: ProxyCounts,
+    /// Neighbour solicitations.
+    pub ndp: ProxyCounts,
+    /// DHCP requests.
+    pub dhcp: ProxyCounts,
+    /// Its file.
+    pub persist: PersistCounts,
+    /// What went wrong last, if anything did.
+    pub last_error: Option<LastError>,
+}
+
+/// Names of door commands, by their numbers; number 0 stands for what is no message, the last for every other
+/// command.
+const COMMANDS: [&str; VARPD_CLIENT_MAX as usize + 1] = [
+    "malformed",
+    "create",
+    "activate",
+    "destroy",
+    "nprops",
+    "propinfo",
+    "getprop",
+    "setprop",
+    "lookup",
+    "target_mode",
+    "cache_flush",
+    "cache_delete",
+    "cache_get",
+    "cache_set",
+    "cache_walk",
+    "other",
+];
+
+/// Counters that belong to no instance.
+#[derive(Debug, Default)]
+pub struct OfVarpd {
+    door: [Calls; COMMANDS.len()],
+    unplaced: Counter,
+    forgotten: Counter,
+}
+
+impl OfVarpd {
+    /// A door call was answered; `command` is 0 if it was none.
+    pub(crate) fn called(&self, command: u32, failed: bool) {
+        let at = usize::try_from(command).unwrap_or(usize::MAX).min(COMMANDS.len() - 1);
+        if let Some(of) = self.door.get(at) {
+            of.calls.add();
+            if failed {
+                of.errors.add();
+            }
+        }
+    }
+
+    /// A lookup was for no instance that takes lookups.
+    pub(crate) fn unplaced(&self) {
+        self.unplaced.add();
+    }
+
+    /// A query was answered by nobody.
+    pub(crate) fn forgotten(&self) {
+        self.forgotten.add();
+    }
+
+    fn read(&self) -> VarpdCounts {
+        let door = COMMANDS.iter().zip(&self.door);
+        let door = door.map(|(command, calls)| ((*command).to_owned(), calls.read()));
+        VarpdCounts {
+            door: door.filter(|(_, c)| c.calls > 0).collect(),
+            unplaced: self.unplaced.get(),
+            forgotten: self.forgotten.get(),
+        }
+    }
+}
+
+/// What varpd had counted at some time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VarpdCounts {
+    /// Door calls by command, of those that were called.
+    pub door: Vec<(String, CallCounts)>,
+    /// Lookups dropped because their instance is not there, is not started, or its plugin is not dynamic.
+    pub unplaced: u64,
+    /// Lookups that nobody answered, of instances that are gone as well.
+    pub forgotten: u64,
+}
+
+/// An instance, and what it had counted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InstanceReport {
+    /// Its number.
+    pub id: u64,
+    /// Its link.
+    pub link: u32,
+    /// The virtual network.
+    pub vnetid: u64,
+    /// Its plugin.
+    pub plugin: String,
+    /// What it has counted.
+    pub counts: InstanceCounts,
+}
+
+/// Everything that is counted, at some time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Counters that belong to no instance.
+    pub varpd: VarpdCounts,
+    /// Instances by their numbers.
+    pub instances: Vec<InstanceReport>,
+}
+
+impl crate::Instance {
+    fn report(&self) -> (InstanceReport, Latencies) {
+        let (counts, latencies) = self.stats.read();
+        let report = InstanceReport {
+            id: self.id().0,
+            link: self.link().0,
+            vnetid: self.vnetid().0,
+            plugin: self.plugin().name().to_owned(),
+            counts,
+        };
+        (report, latencies)
+    }
+}
+
+impl crate::Varpd {
+    /// What was counted until now.
+    pub fn report(&self) -> Report {
+        let (report, _) = self.report_all();
+        report
+    }
+
+    fn report_all(&self) -> (Report, Vec<Latencies>) {
+        let instances: Vec<_> = lock(&self.instances).live.values().cloned().collect();
+        let (instances, latencies) = instances.iter().map(|i| i.report()).unzip();
+        (Report { varpd: self.stats.read(), instances }, latencies)
+    }
+}
