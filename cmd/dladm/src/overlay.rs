@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 pub const CREATE: &str = "[-t] -e encap -s search -v vnetid [-p prop=value[,...]] overlay";
 pub const DELETE: &str = "overlay";
-pub const MODIFY: &str = "-d mac | -f | -s mac=ip:port overlay";
+pub const MODIFY: &str = "-d mac | -f | -p prop=value | -s mac=ip:port overlay";
 pub const SHOW: &str = "[-f | -t] [[-p] -o field,...] [overlay]";
 
 /// Longest text of all `-p` options together, its NUL included.
@@ -136,12 +136,17 @@ pub fn delete(context: &Context, words: Vec<String>) -> Result<ExitCode, Fatal> 
     Ok(ExitCode::SUCCESS)
 }
 
-static MODIFY_OPTS: [Spec; 3] =
-    [value('d', "delete-entry"), flag('f', "flush-table"), value('s', "set-entry")];
+static MODIFY_OPTS: [Spec; 4] = [
+    value('d', "delete-entry"),
+    flag('f', "flush-table"),
+    value('p', "prop"),
+    value('s', "set-entry"),
+];
 
-/// What `modify-overlay` is to do with the target cache.
+/// What `modify-overlay` is to do: with the target cache, or a property.
 enum Change {
     Flush,
+    Property(PropArg),
     Delete(MacAddr),
     /// The whole argument, and its parts if there was a `=`.
     Set(String, Option<(MacAddr, String)>),
@@ -159,6 +164,7 @@ pub fn modify(context: &Context, words: Vec<String>) -> Result<ExitCode, Fatal> 
         changes.push(match opt {
             'f' => Change::Flush,
             'd' => Change::Delete(parse_mac(&arg)?),
+            'p' => Change::Property(parse_prop(&arg)?),
             _ => match arg.split_once('=') {
                 None => Change::Set(arg, None),
                 Some((mac, value)) => {
@@ -169,9 +175,9 @@ pub fn modify(context: &Context, words: Vec<String>) -> Result<ExitCode, Fatal> 
         });
     }
     let change = match changes.len() {
-        0 => return Err("need to specify one of -d, -f, or -s".to_owned().into()),
+        0 => return Err("need to specify one of -d, -f, -p, or -s".to_owned().into()),
         1 => changes.remove(0),
-        _ => return Err("only one of -d, -f, or -s may be used".to_owned().into()),
+        _ => return Err("only one of -d, -f, -p, or -s may be used".to_owned().into()),
     };
     let operands = opts.operands();
     let name = match operands.as_slice() {
@@ -190,6 +196,10 @@ pub fn modify(context: &Context, words: Vec<String>) -> Result<ExitCode, Fatal> 
             overlay::cache_flush(&h, link.id),
             format!("failed to flush target cache for overlay {name}"),
         ),
+        Change::Property(prop) => (
+            overlay::set_prop(&h, link.id, prop),
+            format!("failed to set property {} of overlay {name}", prop.name),
+        ),
         Change::Delete(mac) => (
             overlay::cache_delete(&h, link.id, *mac),
             format!("failed to flush target {mac} from overlay target cache {name}"),
@@ -204,6 +214,15 @@ pub fn modify(context: &Context, words: Vec<String>) -> Result<ExitCode, Fatal> 
     };
     done.map_err(|e| format!("{what}: {}", warn_details(e)))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// One property with one value.
+fn parse_prop(text: &str) -> Result<PropArg, Fatal> {
+    let mut props = parse_props(text).unwrap_or_default();
+    match props.pop() {
+        Some(prop) if props.is_empty() && prop.values.len() == 1 => Ok(prop),
+        _ => Err(format!("invalid overlay property: {text}").into()),
+    }
 }
 
 fn parse_mac(text: &str) -> Result<MacAddr, Fatal> {

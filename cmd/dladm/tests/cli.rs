@@ -286,16 +286,38 @@ fn create_overlay_failures_print_their_details() {
 }
 
 #[test]
+fn modify_overlay_sets_a_property_of_the_search_plugin() {
+    let f = Fake::new();
+    good(&f, FILES);
+    good(&f, "modify-overlay -p files/config=/etc/other.json overlay0");
+    let shown = good(&f, "show-overlay -p -o property,value overlay0");
+    assert!(shown.contains("files/config:/etc/other.json"), "{shown}");
+    f.fail("varpd SETPROP files/config", Errno::EPROTO);
+    bad(
+        &f,
+        "modify-overlay --prop files/config=/x overlay0",
+        &["failed to set property files/config of overlay overlay0: operation failed"],
+    );
+}
+
+#[test]
 fn modify_overlay_option_checks() {
     let f = Fake::new();
     good(&f, FILES);
     f.add_link("stub0", Class::ETHERSTUB);
     for (args, text) in [
-        ("overlay0", "need to specify one of -d, -f, or -s"),
-        ("-f -d 2:8:20:0:0:1 overlay0", "only one of -d, -f, or -s may be used"),
+        ("overlay0", "need to specify one of -d, -f, -p, or -s"),
+        ("-f -d 2:8:20:0:0:1 overlay0", "only one of -d, -f, -p, or -s may be used"),
         ("-f -f overlay0", "the option -f cannot be specified more than once"),
         ("-d zz overlay0", "invalid mac address: zz"),
         ("-s zz=1 overlay0", "invalid mac address: zz"),
+        ("-p files/config overlay0", "invalid overlay property: files/config"),
+        ("-p a=1,b=2 overlay0", "invalid overlay property: a=1,b=2"),
+        ("-p a=1,2 overlay0", "invalid overlay property: a=1,2"),
+        (
+            "-p mtu=1400 overlay0",
+            "failed to set property mtu of overlay overlay0: object not found",
+        ),
         ("-f", "missing required overlay device"),
         ("-f overlay0 overlay1", "only one overlay device may be specified"),
         ("-f none0", "failed to find overlay none0: object not found"),

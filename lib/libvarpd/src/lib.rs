@@ -17,6 +17,7 @@
 //! | `crash` | says in which plugin a process died |
 //! | `instance` | life of an instance |
 //! | `prop` | its properties |
+//! | `reread` | asking plugins to read their files again |
 //! | `gate` | who may call into an instance when |
 //! | `query` | one lookup from the kernel's question to its answer |
 //! | `message` | door messages: bytes in, request out, and back; no I/O |
@@ -78,6 +79,7 @@ pub mod plugin;
 pub mod prop;
 pub mod proxy;
 pub mod query;
+mod reread;
 mod server;
 pub mod stats;
 pub mod token;

@@ -25,6 +25,7 @@ use overlay_abi::target::{
 };
 use std::ffi::CStr;
 use std::net::Ipv6Addr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use varpd_plugin::{NvList, Plugin, Point, Prop, Provider};
 use zerocopy::FromZeros;
@@ -36,6 +37,8 @@ const PORT: &CStr = c"direct/dest_port";
 #[derive(Debug)]
 pub struct Direct {
     dest: u32,
+    /// The kernel was told the destination and does not ask again.
+    started: AtomicBool,
     target: Mutex<Target>,
 }
 
@@ -56,7 +59,7 @@ impl Direct {
         if !ok {
             return Err(Errno::ENOTSUP);
         }
-        Ok(Direct { dest, target: Mutex::new(target) })
+        Ok(Direct { dest, started: AtomicBool::new(false), target: Mutex::new(target) })
     }
 
     fn needs_port(&self) -> bool {
@@ -89,10 +92,13 @@ impl Plugin for Direct {
         if target.ip.is_none() || (self.needs_port() && target.port.is_none()) {
             return Err(Errno::EAGAIN);
         }
+        self.started.store(true, Ordering::Relaxed);
         Ok(())
     }
 
-    fn stop(&self) {}
+    fn stop(&self) {
+        self.started.store(false, Ordering::Relaxed);
+    }
 
     fn nprops(&self) -> u32 {
         if self.needs_port() { 2 } else { 1 }
@@ -121,7 +127,11 @@ impl Plugin for Direct {
         }
     }
 
+    /// `EBUSY` while started: a new destination would be shown and not be used.
     fn setprop(&self, name: &str, value: &[u8]) -> Result<(), Errno> {
+        if self.started.load(Ordering::Relaxed) {
+            return Err(Errno::EBUSY);
+        }
         if name.as_bytes() == IP.to_bytes() {
             let (ip, _) = value.split_first_chunk::<16>().ok_or(Errno::EOVERFLOW)?;
             check_ip(*ip)?;

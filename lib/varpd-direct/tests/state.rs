@@ -97,6 +97,17 @@ fn start_wants_what_is_required() {
 }
 
 #[test]
+fn while_it_works_its_destination_stays() {
+    let d = direct(OVERLAY_PLUGIN_D_IP).unwrap();
+    d.setprop("direct/dest_ip", &v6("2001:db8::1")).unwrap();
+    d.start().unwrap();
+    assert_eq!(d.setprop("direct/dest_ip", &v6("2001:db8::2")), Err(Errno::EBUSY));
+    assert_eq!(get(&d, "direct/dest_ip"), v6("2001:db8::1"));
+    d.stop();
+    assert_eq!(d.setprop("direct/dest_ip", &v6("2001:db8::2")), Ok(()));
+}
+
+#[test]
 fn it_saves_what_the_original_saved() {
     let d = direct(VXLAN).unwrap();
     let mut list = List::new();

@@ -39,12 +39,12 @@ impl Target {
 }
 
 /// varpd and the overlay's instance in it.
-struct Instance {
-    varpd: Client,
-    id: VarpdId,
+pub(super) struct Instance {
+    pub(super) varpd: Client,
+    pub(super) id: VarpdId,
 }
 
-fn instance(h: &Handle, linkid: LinkId) -> Result<Instance, Failure> {
+pub(super) fn instance(h: &Handle, linkid: LinkId) -> Result<Instance, Failure> {
     let varpd = h.varpd().map_err(|e| Failure::new(e, vec![h.varpd_unreachable(e)]))?;
     let id = varpd.instance_lookup(linkid).map_err(|e| {
         let none = "no varpd instance exists for the overlay".to_owned();

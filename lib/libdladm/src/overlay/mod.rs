@@ -119,6 +119,7 @@ impl Making<'_> {
         // What is missing must be asked for while the thing that lacks it is still there.
         varpd.instance_activate(*id).inspect_err(|e| {
             details.push(format!("failed to activate varpd instance: {e}"));
+            details.extend(degradation(self.h, linkid));
             details
                 .extend(prop::varpd_props(varpd, *id).into_iter().flat_map(prop::unset_required));
         })?;
@@ -184,6 +185,24 @@ pub fn delete(h: &Handle, linkid: LinkId) -> Result<(), Status> {
         // Nothing there, or varpd went away under the call.
         Ok(()) | Err(Errno::ENOENT | Errno::EBADF) => Ok(()),
         Err(e) => Err(e.into()),
+    }
+}
+
+/// Sets a property of an overlay's search plugin while it works. Whether that has an effect is the
+/// plugin's to say.
+///
+/// The details say why, if the plugin told: [`Status::NotFound`] for a property it does not have.
+pub fn set_prop(h: &Handle, linkid: LinkId, arg: &PropArg) -> Result<(), Failure> {
+    let instance = cache::instance(h, linkid)?;
+    prop::set_varpd(&instance.varpd, instance.id, arg)
+        .map_err(|e| Failure::new(e, degradation(h, linkid).into_iter().collect()))
+}
+
+/// Why an overlay is degraded, if it is. An error number tells less.
+fn degradation(h: &Handle, linkid: LinkId) -> Option<String> {
+    match status(h, linkid) {
+        Ok(Health::Degraded(why)) => Some(why),
+        Ok(Health::Online) | Err(_) => None,
     }
 }
 
