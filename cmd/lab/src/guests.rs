@@ -5,8 +5,9 @@ use crate::host::Host;
 use crate::topology::Guest;
 use anyhow::{Context, Result, bail};
 use fkadm::client::Client;
-use fkadm::proto::{AttachTap, KstatFilter, Ping, TcpSend};
+use fkadm::proto::{AttachTap, Capture, KstatFilter, Ping, TcpSend};
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
 use std::process::Command;
 
@@ -29,6 +30,22 @@ pub fn attach(host: &Host, g: &Guest) -> Result<()> {
         .guest_attach(&g.vnic, g.address.clone())
         .with_context(|| format!("host {}, guest {}", host.name, g.vnic))?;
     Ok(())
+}
+
+/// Takes a guest from its VNIC.
+///
+/// # Errors
+/// fakekerneld refused.
+pub fn detach(host: &Host, vnic: &str) -> Result<()> {
+    Ok(client(host)?.guest_detach(vnic)?)
+}
+
+/// What passes a VNIC, as a pcap file.
+///
+/// # Errors
+/// fakekerneld refused.
+pub fn capture(host: &Host, vnic: &str) -> Result<impl Read + Send + use<>> {
+    Ok(client(host)?.capture(Capture { link: vnic.into(), count: None })?)
 }
 
 /// Gives a guest a TAP device of the VNIC's name in a namespace, with its addresses.
@@ -56,6 +73,18 @@ pub fn ping(host: &Host, vnic: &str, to: IpAddr, count: u32, size: u16) -> Resul
     ping.count = count;
     ping.size = size;
     ping.interval_ms = 0;
+    Ok(client(host)?.guest_ping(ping)?)
+}
+
+/// Pings that are lost if they are not answered soon.
+///
+/// # Errors
+/// The guest cannot send.
+pub fn ping_briefly(host: &Host, vnic: &str, to: IpAddr, count: u32) -> Result<PingReport> {
+    let mut ping = Ping::new(vnic, to);
+    ping.count = count;
+    ping.interval_ms = 10;
+    ping.timeout_ms = 1000;
     Ok(client(host)?.guest_ping(ping)?)
 }
 

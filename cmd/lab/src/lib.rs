@@ -21,6 +21,7 @@
 mod demo;
 mod guests;
 pub mod host;
+mod hosts_file;
 mod running;
 pub mod state;
 pub mod topology;
@@ -43,8 +44,11 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Cmd {
-    /// Two hosts, one overlay: ping, TCP, counters; then clean up. About half a minute.
+    /// Hosts and one overlay: lookups, ping, TCP, a guest that moves, counters; then clean up. About half a minute.
     Demo {
+        /// How hosts find guests: in a file, among three hosts, or not at all, between two.
+        #[arg(long, value_enum, default_value_t = demo::Plugin::Files)]
+        plugin: demo::Plugin,
         /// Print the result as one JSON object on standard output (progress goes to standard error).
         #[arg(long)]
         json: bool,
@@ -123,8 +127,8 @@ pub fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
-        Cmd::Demo { json, tcp, modload } => {
-            demo::demo(json, tcp << 20, &Modules::new(modload.as_deref())?)
+        Cmd::Demo { plugin, json, tcp, modload } => {
+            demo::demo(plugin, json, tcp << 20, &Modules::new(modload.as_deref())?)
         }
         Cmd::Up { topology, netns, modload } => {
             running::up(&topology, netns, &Modules::new(modload.as_deref())?)

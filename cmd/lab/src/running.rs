@@ -3,6 +3,7 @@
 
 use crate::guests;
 use crate::host::{Host, Lifetime, Modules};
+use crate::hosts_file;
 use crate::state::{self, LabDir};
 use crate::topology::{self, Topology};
 use anyhow::{Context, Result, bail, ensure};
@@ -13,10 +14,13 @@ use std::process::{Command, ExitCode};
 ///
 /// # Errors
 /// dladm refused one; its message is in the error.
-pub fn make_links(host: &Host, topology: &topology::Host) -> Result<()> {
-    for o in &topology.overlays {
+pub fn make_links(host: &Host, topology: &Topology, h: &topology::Host) -> Result<()> {
+    for o in &h.overlays {
         let vnet = o.vnet.to_string();
-        let props = o.property_list();
+        let mut props = o.property_list();
+        if let Some(path) = hosts_file::write(topology, host, o)? {
+            props += &format!(",{}={}", hosts_file::CONFIG, path.display());
+        }
         host.dladm(&[
             "create-overlay",
             "-e",
@@ -30,15 +34,23 @@ pub fn make_links(host: &Host, topology: &topology::Host) -> Result<()> {
             &o.name,
         ])?;
     }
-    for g in &topology.guests {
-        let mut args = vec!["create-vnic", "-l", &g.over];
-        if let Some(mac) = &g.mac {
-            args.extend(["-m", mac]);
-        }
-        args.push(&g.vnic);
-        host.dladm(&args)?;
+    for g in &h.guests {
+        make_vnic(host, g)?;
     }
     Ok(())
+}
+
+/// Makes the VNIC of a guest.
+///
+/// # Errors
+/// As [`make_links`].
+pub fn make_vnic(host: &Host, g: &topology::Guest) -> Result<()> {
+    let mut args = vec!["create-vnic", "-l", &g.over];
+    if let Some(mac) = &g.mac {
+        args.extend(["-m", mac]);
+    }
+    args.push(&g.vnic);
+    host.dladm(&args).map(drop)
 }
 
 /// The namespace of a guest.
@@ -117,7 +129,7 @@ fn start(
         dir.save(text, hosts, spaces)?;
     }
     for (host, h) in hosts.iter().zip(&topology.hosts) {
-        make_links(host, h)?;
+        make_links(host, topology, h)?;
         for g in &h.guests {
             if netns {
                 let ns = netns_name(&topology.name, &g.vnic);

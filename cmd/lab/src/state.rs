@@ -12,6 +12,8 @@
 use crate::host::{Daemon, Host};
 use crate::topology::Topology;
 use anyhow::{Context, Result, bail, ensure};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// The programs in this executable.
@@ -156,27 +158,25 @@ impl LabDir {
     }
 }
 
-/// The lookup plugins that were built with `exe`: beside it, or where cargo leaves those of a dependency.
+/// The lookup plugins that were built with `exe`: beside it, or where cargo leaves those of a dependency, which are the
+/// newer ones.
 ///
 /// # Errors
 /// There are none.
 pub fn built_plugins(exe: &Path) -> Result<Vec<PathBuf>> {
     let dir = exe.parent().unwrap_or(Path::new("/"));
-    for d in [dir.to_path_buf(), dir.join("deps")] {
-        let Ok(entries) = std::fs::read_dir(&d) else { continue };
-        let found: Vec<PathBuf> = entries
-            .flatten()
-            .map(|e| e.path())
-            .filter(|p| {
-                let name = p.file_name().and_then(|n| n.to_str()).unwrap_or_default();
-                name.starts_with("libvarpd_") && name.ends_with(".so")
-            })
-            .collect();
-        if !found.is_empty() {
-            return Ok(found);
+    let mut found: BTreeMap<OsString, PathBuf> = BTreeMap::new();
+    for d in [dir.join("deps"), dir.to_path_buf()] {
+        for entry in std::fs::read_dir(&d).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let text = name.to_string_lossy();
+            if text.starts_with("libvarpd_") && text.ends_with(".so") {
+                found.entry(name).or_insert_with(|| entry.path());
+            }
         }
     }
-    bail!("no lookup plugin (libvarpd_*.so) lies beside {}", exe.display())
+    ensure!(!found.is_empty(), "no lookup plugin (libvarpd_*.so) lies beside {}", exe.display());
+    Ok(found.into_values().collect())
 }
 
 /// The names of the labs that are up.

@@ -13,6 +13,7 @@ use std::path::Path;
 /// The topologies that come with the lab: name and text.
 pub const READY: &[(&str, &str)] = &[
     ("two-hosts", include_str!("../topologies/two-hosts.toml")),
+    ("three-hosts", include_str!("../topologies/three-hosts.toml")),
     ("two-vnets", include_str!("../topologies/two-vnets.toml")),
     ("jumbo", include_str!("../topologies/jumbo.toml")),
     ("ipv6-underlay", include_str!("../topologies/ipv6-underlay.toml")),
@@ -244,7 +245,7 @@ mod tests {
 
     #[test]
     fn properties_are_in_dladm_form() {
-        let t = Topology::parse(READY[2].1).unwrap();
+        let t = Topology::parse(include_str!("../topologies/jumbo.toml")).unwrap();
         assert_eq!(
             t.hosts[0].overlays[0].property_list(),
             "vxlan/listen_ip=127.64.2.1,vxlan/listen_port=4789,mtu=8900,\

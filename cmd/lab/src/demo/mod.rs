@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! `lab demo`: what all of it does, seen working in half a minute.
 
+mod files;
+mod watch;
+
 use crate::guests::{self, PingReport, TcpReport};
 use crate::host::{Daemon, Host, Lifetime, Modules};
+use crate::hosts_file;
 use crate::running::make_links;
 use crate::state::LabDir;
 use crate::topology::Topology;
@@ -16,15 +20,40 @@ use std::time::Instant;
 /// Echo requests of each size.
 const PINGS: u32 = 20;
 
+/// The lookup plugin that the demo is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Plugin {
+    /// Three hosts; a file says where guests are.
+    Files,
+    /// Two hosts; each sends everything to the other.
+    Direct,
+}
+
+impl Plugin {
+    /// The ready topology, and the beginning of its underlay addresses.
+    fn topology(self) -> (&'static str, &'static str) {
+        match self {
+            Plugin::Files => ("three-hosts", "127.64.5."),
+            Plugin::Direct => ("two-hosts", "127.64.1."),
+        }
+    }
+}
+
 /// The result, as `--json` prints it.
 #[derive(serde::Serialize)]
 struct Summary {
+    /// `files` or `direct`.
+    plugin: String,
     /// Hosts with their underlay address.
     hosts: Vec<HostSummary>,
-    /// All pings together.
+    /// Lookups by the first packets to each address of a guest; empty with `direct`.
+    first_contact: Vec<files::Contact>,
+    /// The series of pings, all together.
     ping: PingReport,
     tcp: TcpReport,
-    /// Frames dropped, by reason, over both hosts. Empty when none was.
+    /// The guest that moved, with `files`.
+    moved: Option<files::Move>,
+    /// Frames dropped, by reason, over all hosts. Empty when none was.
     drops: BTreeMap<String, u64>,
     /// Seconds from start to the end of the clean-up.
     seconds: f64,
@@ -71,9 +100,9 @@ impl Progress {
 ///
 /// # Errors
 /// Something did not work. All that was started is stopped and removed all the same.
-pub fn demo(json: bool, tcp_bytes: u64, modules: &Modules) -> Result<ExitCode> {
+pub fn demo(plugin: Plugin, json: bool, tcp_bytes: u64, modules: &Modules) -> Result<ExitCode> {
     let progress = Progress { json, start: Instant::now() };
-    let (text, name) = own_topology()?;
+    let (text, name) = own_topology(plugin)?;
     let topology = Topology::parse(&text)?;
     let dir = LabDir::of(&name);
     dir.create()?;
@@ -99,18 +128,19 @@ pub fn demo(json: bool, tcp_bytes: u64, modules: &Modules) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The two-hosts topology on addresses of this process's own, so that demos do not meet.
-fn own_topology() -> Result<(String, String)> {
+/// The plugin's topology on addresses of this process's own, so that demos do not meet.
+fn own_topology(plugin: Plugin) -> Result<(String, String)> {
+    let (topology, underlay) = plugin.topology();
     let pid = std::process::id();
     let (a, b) = (65 + (pid >> 8) % 62, pid % 256);
     let name = format!("demo-{pid}");
     let (_, text) = crate::topology::READY
         .iter()
-        .find(|(n, _)| *n == "two-hosts")
-        .context("no two-hosts topology")?;
+        .find(|(n, _)| *n == topology)
+        .context("no topology for the plugin")?;
     Ok((
-        text.replace("127.64.1.", &format!("127.{a}.{b}."))
-            .replace("\"two-hosts\"", &format!("{name:?}")),
+        text.replace(underlay, &format!("127.{a}.{b}."))
+            .replace(&format!("{topology:?}"), &format!("{name:?}")),
         name,
     ))
 }
@@ -124,7 +154,7 @@ fn show(
     hosts: &mut Vec<Host>,
     stop: &Interrupt,
 ) -> Result<Summary> {
-    p.step("starting two hosts, each a kernel (fakekerneld) and a varpd");
+    p.step(&format!("starting {} hosts, each a kernel (fakekerneld) and a varpd", t.hosts.len()));
     for h in &t.hosts {
         let root = dir.host_root(&h.name);
         let host = Host::start(&h.name, root, &dir.plugins(), modules, Lifetime::WithLab)?;
@@ -141,7 +171,7 @@ fn show(
     }
     p.step("an overlay link and a VNIC on each host, made with dladm");
     for (host, h) in hosts.iter().zip(&t.hosts) {
-        make_links(host, h)?;
+        make_links(host, t, h)?;
         p.command(host, &["show-link"])?;
         stop.check()?;
     }
@@ -160,6 +190,16 @@ fn show(
     ) else {
         bail!("the demo's topology lacks a guest");
     };
+    let overlay = t.hosts.first().and_then(|h| h.overlays.first()).context("no overlay")?;
+    let file = hosts_file::path(h1, overlay);
+    let first_contact = match &file {
+        Some(file) => {
+            p.say(&format!("\n{}# cat {}", h1.name, file.display()));
+            p.say(std::fs::read_to_string(file)?.trim_end());
+            files::first_contact(p, h1, g1, g2, stop)?
+        }
+        None => Vec::new(),
+    };
     let ping = pings(p, h1, &g1.vnic, &g2.address, stop)?;
     p.step(&format!("{} MiB of TCP from {} to {}", tcp_bytes >> 20, g1.vnic, g2.vnic));
     let to = plain(g2.address.first().context("no address")?)?;
@@ -169,6 +209,7 @@ fn show(
         "  {} bytes in {:.2} s: {:.2} Gb/s, checksum {} at both ends",
         tcp.bytes, tcp.seconds, tcp.gbps, tcp.checksum
     ));
+    let moved = file.map(|_| files::follow(p, t, hosts, stop)).transpose()?;
     p.step("what the operator sees");
     p.command(h1, &["show-overlay"])?;
     for view in ["-t", "-f"] {
@@ -201,7 +242,8 @@ fn show(
             n("ibytes")
         ));
     }
-    Ok(Summary { hosts: summaries, ping, tcp, drops, seconds: 0.0 })
+    let plugin = overlay.search.clone();
+    Ok(Summary { plugin, hosts: summaries, first_contact, ping, tcp, moved, drops, seconds: 0.0 })
 }
 
 /// Small and full-sized echo requests to each address.
@@ -278,6 +320,9 @@ fn report(p: &Progress, s: &Summary) -> Result<()> {
         s.ping.sent, s.ping.received, s.ping.rtt_us.avg
     );
     println!("  tcp       {} bytes intact, {:.2} Gb/s", s.tcp.bytes, s.tcp.gbps);
+    if let Some(m) = &s.moved {
+        println!("  moved     {m}");
+    }
     println!("  dropped   {drops}");
     println!("  time      {:.1} s", s.seconds);
     Ok(())
