@@ -8,9 +8,11 @@ use crate::host::Host;
 use crate::hosts_file;
 use crate::running::make_vnic;
 use crate::topology::{Guest, Topology};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use std::net::IpAddr;
 
+/// Pings to reach a guest for the first time.
+const ATTEMPTS: u32 = 10;
 /// Echo requests before and after a file is edited.
 const PINGS: u32 = 20;
 
@@ -63,12 +65,11 @@ pub fn first_contact(
         let address = plain(address)?;
         let misses = || counter(host, "cache_misses");
         let (watch, before) = (Watch::start(host, &from.vnic, address)?, misses()?);
-        let ping = guests::ping(host, &from.vnic, address, 1, 56)?;
-        ensure!(ping.received == 1, "the first ping to {address} was not answered");
+        reach(host, &from.vnic, address)?;
         let contact = Contact { answered: watch.answered()?, misses: misses()? - before };
         let a = &contact.answered;
         p.say(&format!(
-            "  {}: who has {address}? varpd: {} ({:.0} us). {} misses in the target cache",
+            "  {}: who has {address}? varpd: {}, after {:.0} us; the kernel asked varpd {} times",
             a.protocol, a.mac, a.microseconds, contact.misses
         ));
         all.push(contact);
@@ -86,7 +87,7 @@ fn counter(host: &Host, name: &str) -> Result<u64> {
 pub fn follow(p: &Progress, t: &Topology, hosts: &[Host], stop: &Interrupt) -> Result<Move> {
     let mut moved = t.clone();
     let ([_, from, to, ..], [h1, h2, h3, ..]) = (&mut moved.hosts[..], hosts) else {
-        anyhow::bail!("the demo's topology lacks a host");
+        bail!("the demo's topology lacks a host");
     };
     let guest = from.guests.pop().context("the demo's topology lacks a guest")?;
     to.guests.push(guest.clone());
@@ -111,6 +112,7 @@ pub fn follow(p: &Progress, t: &Topology, hosts: &[Host], stop: &Interrupt) -> R
             p.command(host, &["modify-overlay", "-p", &prop, &o.name])?;
         }
     }
+    reach(h1, &asker.vnic, address)?;
     let after = ping(p, h1, &asker.vnic, address)?;
     ensure!(after.received == after.sent, "traffic to {} did not follow the files", guest.vnic);
     p.command(h1, &["show-overlay", "-t"])?;
@@ -123,6 +125,17 @@ pub fn follow(p: &Progress, t: &Topology, hosts: &[Host], stop: &Interrupt) -> R
         sent_after: after.sent,
         received_after: after.received,
     })
+}
+
+/// Pings until an answer comes. smoltcp throws away an answer for which it must first ask where it goes, so the first
+/// ping may be lost.
+fn reach(host: &Host, vnic: &str, to: IpAddr) -> Result<()> {
+    for _ in 0..ATTEMPTS {
+        if guests::ping_briefly(host, vnic, to, 1)?.received > 0 {
+            return Ok(());
+        }
+    }
+    bail!("no ping to {to} was answered")
 }
 
 fn ping(p: &Progress, host: &Host, vnic: &str, to: IpAddr) -> Result<guests::PingReport> {

@@ -323,7 +323,10 @@ fn report(p: &Progress, s: &Summary) -> Result<()> {
     if let Some(m) = &s.moved {
         println!("  moved     {m}");
     }
-    println!("  dropped   {drops}");
+    // A question that varpd answers goes no further.
+    let answered =
+        if s.plugin == "files" { " (lookup_drop: questions that varpd answered)" } else { "" };
+    println!("  dropped   {drops}{answered}");
     println!("  time      {:.1} s", s.seconds);
     Ok(())
 }
