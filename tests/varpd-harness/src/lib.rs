@@ -7,8 +7,12 @@
 //!                          plugin.c, compiled with the definitions a test wants
 //! ```
 //!
+//! Frames for the proxies, and a judge of their answers, are in [`frames`].
+//!
 //! The kernel keeps the rules of spec/varpd.md 9.3 and fails on demand. The tests in `system` use the real one.
 //! An executable that loads plugins must export libvarpd's functions: see build.rs of libvarpd.
+
+pub mod frames;
 
 use devctl::server::{Handle, Kernel, Server, UserMem};
 use devctl::{Model, OpenFlags, PeerCred, Root};

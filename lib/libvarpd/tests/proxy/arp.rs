@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! ARP (spec/varpd.md 6.1).
-use crate::frames::*;
 use libvarpd::proxy::arp::Arp;
 use libvarpd::proxy::{FRAME_MAX, Refusal};
 use overlay_abi::ids::MacAddr;
+use varpd_harness::frames::*;
 
 const ARP: usize = ETHER;
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! DHCP (spec/varpd.md 6.3).
-use crate::frames::*;
 use libvarpd::proxy::{FRAME_MAX, Refusal};
+use varpd_harness::frames::*;
 
 const IP: usize = ETHER;
 const UDP: usize = ETHER + 20;
@@ -10,7 +10,7 @@ const UDP: usize = ETHER + 20;
 fn edited_ip(edit: impl FnOnce(&mut Vec<u8>)) -> Result<Vec<u8>, Refusal> {
     edited(Kind::Dhcp, |f| {
         edit(f);
-        resum_ipv4(f);
+        resum(Kind::Dhcp, f);
     })
 }
 
@@ -35,7 +35,7 @@ fn ip_options_are_skipped() {
             for _ in 0..4 * words {
                 f.insert(UDP, 1);
             }
-            resum_ipv4(f);
+            resum(Kind::Dhcp, f);
         });
         assert!(result.is_ok(), "{words}: {result:?}");
     }
@@ -63,7 +63,7 @@ fn each_check_has_its_refusal() {
         let result = edited(Kind::Dhcp, |f| {
             edit(f);
             if why != Refusal::IpChecksum && why != Refusal::IpHeader {
-                resum_ipv4(f);
+                resum(Kind::Dhcp, f);
             }
         });
         assert_eq!(result, Err(why), "{n}");

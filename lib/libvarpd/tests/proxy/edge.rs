@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! From LOOKUP to INJECT or RESEND, with plugins in C that answer as they should and otherwise.
-use crate::frames::*;
 use overlay_abi::ids::{LinkId, MacAddr, VarpdId};
 use std::time::{Duration, Instant};
+use varpd_harness::frames::*;
 use varpd_harness::*;
 
 /// What the C plugin answers for [`OWNER_V4`]; [`OWNER_V6`] ends with 0x56.

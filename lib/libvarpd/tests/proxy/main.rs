@@ -5,6 +5,5 @@
 mod arp;
 mod dhcp;
 mod edge;
-mod frames;
 mod hostile;
 mod ndp;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! Neighbour discovery (spec/varpd.md 6.2).
-use crate::frames::*;
 use libvarpd::proxy::ndp::Ndp;
 use libvarpd::proxy::{FRAME_MAX, Refusal};
 use std::net::Ipv6Addr;
+use varpd_harness::frames::*;
 
 const IP: usize = ETHER;
 const ICMP: usize = ETHER + 40;
@@ -16,7 +16,7 @@ fn with_options(options: &[u8]) -> Vec<u8> {
     let message = [&plain[ICMP..OPTIONS], options].concat();
     let group = <[u8; 16]>::try_from(&plain[IP + 24..IP + 40]).unwrap();
     let mut frame = icmpv6(ASKER_V6, group.into(), &message);
-    resum(&mut frame);
+    resum(Kind::Ndp, &mut frame);
     frame
 }
 
@@ -40,7 +40,7 @@ fn class_and_flow_label_of_the_question_are_kept_and_any_group_of_the_link_will_
     let mut frame = solicitation(OWNER_V6, Some(ASKER));
     frame[IP..IP + 4].copy_from_slice(&[0x6a, 0xbc, 0xde, 0xf1]);
     frame[IP + 24..IP + 40].copy_from_slice(&ALL_NODES.octets());
-    resum(&mut frame);
+    resum(Kind::Ndp, &mut frame);
     Kind::Ndp.check(&frame, &ask(Kind::Ndp, &frame).unwrap());
 }
 
@@ -103,10 +103,10 @@ fn detection_of_duplicates_is_not_answered() {
     // Nor is one that carries the option, which it must not (RFC 4861 7.1.1).
     let mut probe = solicitation(OWNER_V6, Some(ASKER));
     probe[IP + 8..IP + 24].fill(0);
-    resum(&mut probe);
+    resum(Kind::Ndp, &mut probe);
     assert_eq!(ask(Kind::Ndp, &probe), Err(Refusal::IpSource));
     probe[IP + 8..IP + 24].copy_from_slice(&ALL_NODES.octets());
-    resum(&mut probe);
+    resum(Kind::Ndp, &mut probe);
     assert_eq!(ask(Kind::Ndp, &probe), Err(Refusal::IpSource));
 }
 
@@ -116,7 +116,7 @@ fn defect_40_ndp_type_and_code_must_both_be_right() {
     for (kind, code) in [(135, 1), (136, 0), (0, 0), (133, 0), (255, 255)] {
         let result = edited(Kind::Ndp, |f| {
             (f[ICMP], f[ICMP + 1]) = (kind, code);
-            resum(f);
+            resum(Kind::Ndp, f);
         });
         assert_eq!(result, Err(Refusal::NotSolicitation), "{kind} {code}");
     }

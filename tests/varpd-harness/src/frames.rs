@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! Good questions, what the kernel says of them, and what a good answer is.
+//! Frames for the proxies: good questions, what the kernel says of them, and what a good answer is.
+//!
+//! Made and checked by smoltcp, which shares no code with what is tested.
 use libvarpd::proxy::arp::Arp;
 use libvarpd::proxy::dhcp::Dhcp;
 use libvarpd::proxy::ndp::Ndp;
@@ -15,11 +17,17 @@ use smoltcp::wire::{
 use std::net::{Ipv4Addr, Ipv6Addr};
 use zerocopy::FromZeros;
 
+/// Who asks.
 pub const ASKER: MacAddr = MacAddr([2, 8, 0x20, 0, 0, 1]);
+/// Whose address is asked for.
 pub const OWNER: MacAddr = MacAddr([2, 8, 0x20, 0, 0, 2]);
+/// Address of [`ASKER`].
 pub const ASKER_V4: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 1);
+/// Address of [`OWNER`].
 pub const OWNER_V4: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 2);
+/// Address of [`ASKER`].
 pub const ASKER_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1);
+/// Address of [`OWNER`].
 pub const OWNER_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0x12, 0x3456);
 /// Where an untagged frame's payload begins.
 pub const ETHER: usize = 14;
@@ -30,11 +38,15 @@ pub type Edit = fn(&mut Vec<u8>);
 /// Which proxy a frame is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
+    /// [`Arp`]
     Arp,
+    /// [`Ndp`]
     Ndp,
+    /// [`Dhcp`]
     Dhcp,
 }
 
+/// All of them.
 pub const KINDS: [Kind; 3] = [Kind::Arp, Kind::Ndp, Kind::Dhcp];
 
 impl Kind {
@@ -74,6 +86,44 @@ impl Kind {
 /// The question in a frame of which the kernel said `lookup`.
 pub fn parse<Q: Question>(lookup: &overlay_targ_lookup_t, frame: &[u8]) -> Result<Q, Refusal> {
     Q::parse(Q::admit(lookup)?, frame.to_vec())
+}
+
+/// Asks about whatever a guest may send, as it is and with its checksum made right; the answer with
+/// [`OWNER`], if there is one, must be a good one.
+///
+/// # Errors
+/// The refusal of the frame with a right checksum.
+pub fn judge(kind: Kind, frame: &[u8]) -> Result<(), Refusal> {
+    let mut summed = frame.to_vec();
+    resum(kind, &mut summed);
+    let [_, result] = [frame, &summed].map(|frame| {
+        let answer = ask(kind, frame)?;
+        kind.check(frame, &answer);
+        Ok(())
+    });
+    result
+}
+
+/// Makes the checksum that a proxy verifies right after an edit, if it is there.
+pub fn resum(kind: Kind, frame: &mut [u8]) {
+    let header = lookup(frame).otl_hdrsize as usize;
+    let Some(packet) = frame.get_mut(header..) else { return };
+    match kind {
+        Kind::Arp => {}
+        Kind::Ndp => {
+            let Ok(mut ip) = Ipv6Packet::new_checked(packet) else { return };
+            let (from, to) = (ip.src_addr(), ip.dst_addr());
+            if ip.payload_len() >= 4 {
+                Icmpv6Packet::new_unchecked(ip.payload_mut()).fill_checksum(&from, &to);
+            }
+        }
+        Kind::Dhcp => {
+            let size = packet.first().map_or(0, |b| usize::from(b & 0x0f) * 4);
+            if size >= 20 && size <= packet.len() {
+                Ipv4Packet::new_unchecked(packet).fill_checksum();
+            }
+        }
+    }
 }
 
 /// The answer with [`OWNER`] to a frame that the kernel described as it is.
@@ -170,16 +220,6 @@ pub fn icmpv6(from: Ipv6Addr, to: Ipv6Addr, message: &[u8]) -> Vec<u8> {
     ethernet([0x33, 0x33, a, b, c, d], EthernetProtocol::Ipv6, &packet)
 }
 
-/// The checksum of the ICMPv6 message in a frame made right after an edit, if its place is there.
-pub fn resum(frame: &mut [u8]) {
-    let Some(packet) = frame.get_mut(ETHER..) else { return };
-    let Ok(mut ip) = Ipv6Packet::new_checked(packet) else { return };
-    let (from, to) = (ip.src_addr(), ip.dst_addr());
-    if ip.payload_len() >= 4 {
-        Icmpv6Packet::new_unchecked(ip.payload_mut()).fill_checksum(&from, &to);
-    }
-}
-
 /// A DHCPDISCOVER of the least size.
 pub fn discover() -> Vec<u8> {
     let mut message = [0; 300];
@@ -201,15 +241,6 @@ pub fn discover() -> Vec<u8> {
     let mut datagram = UdpPacket::new_unchecked(&mut packet[20..]);
     udp.emit(&mut datagram, &from, &to, 300, |p| p.copy_from_slice(&message), &sums);
     ethernet([0xff; 6], EthernetProtocol::Ipv4, &packet)
-}
-
-/// The checksum of the IPv4 header in a frame made right after an edit, if it is all there.
-pub fn resum_ipv4(frame: &mut [u8]) {
-    let Some(packet) = frame.get_mut(ETHER..) else { return };
-    let header = packet.first().map_or(0, |b| usize::from(b & 0x0f) * 4);
-    if header >= 20 && header <= packet.len() {
-        Ipv4Packet::new_unchecked(packet).fill_checksum();
-    }
 }
 
 /// Checks the Ethernet header of an answer that goes back to the asker, and returns what is behind
