@@ -3,13 +3,13 @@
 //!
 //! ```text
 //!    guest 1 <-TAP-> host 1: fakekerneld, varpd <-- veth --> host 2: fakekerneld, varpd <-TAP-> guest 2
-//!    10.5.0.1, fd05::1     192.0.2.1                          192.0.2.2      10.5.0.2, fd05::2, udhcpd
+//!    10.5.0.1, fd05::1     192.0.2.1                          192.0.2.2      10.5.0.2, fd05::2, dnsmasq
 //! ```
 //!
 //! No broadcast or multicast crosses the overlay: what the guests know of each other, varpd told them.
 
 use anyhow::{Context, Result, bail, ensure};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -24,8 +24,11 @@ fn cannot_run() -> Option<&'static str> {
         let busybox = Command::new("busybox").arg("--list").output();
         let list = busybox.map(|out| String::from_utf8_lossy(&out.stdout).into_owned());
         let has = |applet| list.as_ref().is_ok_and(|l| l.lines().any(|line| line == applet));
-        let all = ["arping", "udhcpc", "udhcpd"].into_iter().all(has);
-        (!all).then_some("needs busybox with arping, udhcpc and udhcpd")
+        if !["arping", "udhcpc"].into_iter().all(has) {
+            return Some("needs busybox with arping and udhcpc");
+        }
+        let dnsmasq = Command::new("dnsmasq").arg("--version").output();
+        dnsmasq.is_err().then_some("needs dnsmasq")
     })
 }
 
@@ -54,7 +57,7 @@ impl Setup {
     /// `tag` keeps the namespaces of tests that run at the same time apart.
     fn new(tag: &str) -> Result<Setup> {
         let dir = tempfile::tempdir()?;
-        std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755))?;
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755))?;
         let config = dir.path().join("hosts.json");
         // The second guest has the DHCP server of both.
         let host = |n| {
@@ -101,7 +104,8 @@ impl Site {
     fn new(n: usize, ns: Netns, guest: Netns, config: &Path) -> Result<Site> {
         let host = NetnsHost::start(ns, EXE)?;
         let props = format!("vxlan/listen_ip=192.0.2.{n},files/config={}", config.display());
-        let create = ["create-overlay", "-e", "vxlan", "-s", "files", "-v", "5", "-p", &props, "ov5"];
+        let create =
+            ["create-overlay", "-e", "vxlan", "-s", "files", "-v", "5", "-p", &props, "ov5"];
         host.run("dladm", &create)?;
         host.run("dladm", &["create-vnic", "-l", "ov5", "-m", &mac(n), "vnic5"])?;
         let tap = ["guest", "attach-tap", "vnic5", "--netns", guest.name(), "--tap", TAP];
@@ -116,7 +120,8 @@ fn add_address(guest: &Netns, addr: &str) -> Result<()> {
     guest.ip(&["addr", "add", addr, "dev", TAP])?;
     let bare = addr.split('/').next().unwrap_or(addr);
     until("duplicate address detection", || {
-        let show = guest.command("ip").args(["-o", "addr", "show", "dev", TAP, "to", bare]).output()?;
+        let show =
+            guest.command("ip").args(["-o", "addr", "show", "dev", TAP, "to", bare]).output()?;
         let text = String::from_utf8_lossy(&show.stdout).into_owned();
         ensure!(text.contains(bare), "{bare} is not there: {text}");
         ensure!(!text.contains("dadfailed"), "said to be taken: {text}");
@@ -135,7 +140,8 @@ fn until(what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
 }
 
 fn ping(guest: &Netns, target: &str) -> Result<()> {
-    checked(guest.command("ping").args(["-q", "-n", "-c", "3", "-i", "0.2", "-W", "10", target])).map(drop)
+    checked(guest.command("ping").args(["-q", "-n", "-c", "3", "-i", "0.2", "-W", "10", target]))
+        .map(drop)
 }
 
 /// What a guest knows of a neighbour.
@@ -146,7 +152,10 @@ fn neighbour(guest: &Netns, addr: &str) -> Result<String> {
 
 /// Whether somebody answers an ARP probe for an address (RFC 5227 2.1.1).
 fn is_taken(guest: &Netns, addr: &str) -> Result<bool> {
-    let out = guest.command("busybox").args(["arping", "-D", "-c", "3", "-w", "10", "-I", TAP, addr]).output()?;
+    let out = guest
+        .command("busybox")
+        .args(["arping", "-D", "-c", "3", "-w", "10", "-I", TAP, addr])
+        .output()?;
     match out.status.code() {
         Some(0) => Ok(false),
         Some(1) if out.stderr.is_empty() => Ok(true),
@@ -210,7 +219,7 @@ fn duplicate_address_detection_is_not_misled() -> Result<()> {
     let announce = ["arping", "-U", "-c", "2", "-I", TAP, "10.5.0.1"];
     let out = checked(g1.command("busybox").args(announce))?;
     let text = String::from_utf8_lossy(&out.stdout).into_owned();
-    ensure!(text.contains("Received 0 repl"), "{text}");
+    ensure!(text.contains("Received 0 response"), "{text}");
     s.stop()
 }
 
@@ -234,22 +243,26 @@ fn a_dhcp_client_gets_its_lease_from_a_server_behind_the_overlay() -> Result<()>
     let [client, server] = s.guests();
     let file = |name: &str| s.dir.path().join(name).display().to_string();
     server.ip(&["addr", "add", "10.5.0.2/24", "dev", TAP])?;
-    let (conf, leases, log) = (file("udhcpd.conf"), file("leases"), file("udhcpd.log"));
-    std::fs::write(&leases, "")?;
-    std::fs::write(
-        &conf,
-        format!(
-            "start 10.5.0.1\nend 10.5.0.1\ninterface {TAP}\nlease_file {leases}\npidfile {}\n\
-             option subnet 255.255.255.0\noption lease 600\nstatic_lease {} 10.5.0.1\n",
-            file("udhcpd.pid"),
-            linux_mac(1),
-        ),
-    )?;
+    let log = file("dnsmasq.log");
     let out = std::fs::File::create(&log)?;
-    let mut command = server.command("busybox");
-    command.args(["udhcpd", "-f", &conf]).stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out);
+    // A server that sends its answers to the client's address, as RFC 2131 4.1 has it: broadcasts do not cross the
+    // overlay.
+    let mut command = server.command("dnsmasq");
+    command.args([
+        "-k",
+        "--conf-file=/dev/null",
+        "--port=0",
+        "--user=root",
+        "--no-ping",
+        "--pid-file=",
+    ]);
+    command.args(["--bind-interfaces", "--log-dhcp", "--log-facility=-", "--interface", TAP]);
+    command.args(["--dhcp-authoritative", "--dhcp-range=10.5.0.1,10.5.0.1,255.255.255.0,10m"]);
+    command.arg(format!("--dhcp-host={},10.5.0.1", linux_mac(1)));
+    command.arg(format!("--dhcp-leasefile={}", file("leases")));
+    command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out);
     let _server = Running(command.spawn()?);
-    until("udhcpd", || Ok(std::fs::read_to_string(&log)?.contains("started")))?;
+    until("dnsmasq", || Ok(std::fs::read_to_string(&log)?.contains("sockets bound")))?;
 
     let (script, bound) = (file("script"), file("bound"));
     std::fs::write(
@@ -259,7 +272,7 @@ fn a_dhcp_client_gets_its_lease_from_a_server_behind_the_overlay() -> Result<()>
              echo $ip/$mask from $serverid for $lease >{bound}\n"
         ),
     )?;
-    std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755))?;
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755))?;
     // -a: probes the address before it takes it.
     let ask = ["udhcpc", "-i", TAP, "-f", "-q", "-n", "-t", "20", "-T", "2", "-a", "-s", &script];
     checked(client.command("busybox").args(ask))
