@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: CDDL-1.0
+//! Peers that are silent, slow, hostile, or gone; and the end of the server.
+
+use crate::common::{Faulty, LONG, Running, closes_after, exchange, run};
+use portolan::serve::Limits;
+use std::io::{Read, Write};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use svp::{Body, Id, Message};
+
+const SHORT: Duration = Duration::from_millis(300);
+
+fn limited(limits: Limits) -> Running {
+    run(Box::new(Faulty::default()), limits)
+}
+
+fn ping(id: u32) -> Vec<u8> {
+    let mut out = Vec::new();
+    Message { version: 1, id: Id::from(id), body: Body::Ping }.encode(&mut out);
+    out
+}
+
+fn pong(id: u32) -> Vec<u8> {
+    let mut out = Vec::new();
+    Message { version: 1, id: Id::from(id), body: Body::Pong }.encode(&mut out);
+    out
+}
+
+/// The value of a counter.
+fn counted(running: &Running, line: &str) -> String {
+    let counts = running.server.directory.read().counts();
+    let text = running.server.metrics.text(&counts);
+    let found = text.lines().find_map(|l| l.strip_prefix(line));
+    found.unwrap_or_default().trim().to_owned()
+}
+
+/// Waits until something is so.
+fn until(what: &str, so: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !so() {
+        assert!(began.elapsed() < LONG, "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn silent_peers_are_let_go() {
+    let running = limited(Limits { idle: SHORT, ..Limits::default() });
+    let mut stream = running.connect();
+    assert_eq!(exchange(&mut stream, &ping(1), 16), pong(1));
+    let began = Instant::now();
+    assert_eq!(closes_after(&mut stream), b"");
+    assert!(began.elapsed() >= SHORT / 2, "not before it was idle for as long");
+    until("counted", || counted(&running, "portolan_closes_total{reason=\"idle\"}") == "1");
+}
+
+#[test]
+fn a_message_begun_is_to_be_finished() {
+    let running = limited(Limits { message: SHORT, ..Limits::default() });
+    let mut stream = running.connect();
+    // A byte now and then keeps nobody waiting for ever.
+    stream.write_all(&ping(1)[..5]).unwrap();
+    let mut rest = [0; 16];
+    let began = Instant::now();
+    let mut byte = 5;
+    stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    loop {
+        match stream.read(&mut rest) {
+            Ok(n) => break assert_eq!(n, 0),
+            Err(e) if e.kind() == std::io::ErrorKind::ConnectionReset => break,
+            Err(_) => assert!(began.elapsed() < LONG, "it was let go on"),
+        }
+        // The message itself is never finished.
+        if byte < 15 && stream.write_all(&ping(1)[byte..=byte]).is_ok() {
+            byte += 1;
+        }
+    }
+    until("counted", || counted(&running, "portolan_closes_total{reason=\"message\"}") == "1");
+}
+
+#[test]
+fn peers_that_do_not_read_are_not_read_from_and_then_let_go() {
+    let limits = Limits { stall: SHORT, outstanding: 4096, ..Limits::default() };
+    let running = limited(limits);
+    let mut stream = running.connect();
+    stream.set_write_timeout(Some(LONG)).unwrap();
+    let many: Vec<u8> = (0..4096).flat_map(ping).collect();
+    let mut sent = 0usize;
+    // Sooner or later the server takes no more, and closes.
+    while stream.write_all(&many).is_ok() {
+        sent += many.len();
+        assert!(sent < 1 << 30, "the server buffers without end");
+    }
+    until("counted", || counted(&running, "portolan_closes_total{reason=\"stall\"}") == "1");
+    let mut other = running.connect();
+    assert_eq!(exchange(&mut other, &ping(9), 16), pong(9));
+}
+
+#[test]
+fn too_many_connections_are_refused_and_counted() {
+    let running = limited(Limits { connections: 2, ..Limits::default() });
+    let mut a = running.connect();
+    let mut b = running.connect();
+    assert_eq!(exchange(&mut a, &ping(1), 16), pong(1));
+    assert_eq!(exchange(&mut b, &ping(1), 16), pong(1));
+    let mut c = running.connect();
+    assert_eq!(closes_after(&mut c), b"");
+    drop(a);
+    until("a place is free", || {
+        let mut d = running.connect();
+        d.write_all(&ping(3)).unwrap();
+        let mut got = [0; 16];
+        d.read_exact(&mut got).is_ok()
+    });
+}
+
+/// B19-B22: whatever one connection sends, others go on, and what was asked before it is answered.
+#[test]
+fn defect_b19_good_requests_before_a_bad_one_are_answered() {
+    let running = limited(Limits::default());
+    let mut good = running.connect();
+    let mut bad_crc = ping(7);
+    bad_crc[15] ^= 1;
+    let mut unknown = ping(7);
+    unknown[3] = 99;
+    for bad in [bad_crc, unknown, pong(7), vec![0xff; 64]] {
+        let mut stream = running.connect();
+        let bytes = [ping(1), ping(2), bad, ping(3)].concat();
+        stream.write_all(&bytes).unwrap();
+        assert_eq!(closes_after(&mut stream), [pong(1), pong(2)].concat());
+        assert_eq!(exchange(&mut good, &ping(5), 16), pong(5));
+    }
+}
+
+#[test]
+fn a_thousand_connections_at_once() {
+    let running = limited(Limits::default());
+    let mut all: Vec<_> = (0..1000).map(|_| running.connect()).collect();
+    for (n, stream) in all.iter_mut().enumerate() {
+        stream.write_all(&ping(n as u32)).unwrap();
+    }
+    for (n, stream) in all.iter_mut().enumerate() {
+        assert_eq!(exchange(stream, &[], 16), pong(n as u32));
+    }
+    drop(all);
+    until("all are closed", || running.server.metrics.connections.get() == 0);
+}
+
+#[test]
+fn a_drain_answers_what_was_asked_and_closes() {
+    let running = limited(Limits { drain: LONG, ..Limits::default() });
+    let mut idle = running.connect();
+    let mut half = running.connect();
+    half.write_all(&ping(2)[..9]).unwrap();
+    let mut busy = running.connect();
+    assert_eq!(exchange(&mut busy, &ping(1), 16), pong(1));
+    assert_eq!(exchange(&mut idle, &ping(1), 16), pong(1));
+    until("all are accepted", || running.server.metrics.connections.get() == 3);
+    busy.write_all(&ping(2)).unwrap();
+    running.stop.send_replace(true);
+    assert_eq!(closes_after(&mut busy), pong(2));
+    assert_eq!(closes_after(&mut idle), b"");
+    assert_eq!(closes_after(&mut half), b"");
+    let server = Arc::clone(&running.server);
+    running.runtime.block_on(server.drained());
+    until("nobody listens", || std::net::TcpStream::connect(running.addr).is_err());
+}

@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: CDDL-1.0
+//! Tests of the directory server over real sockets, in this process.
+
+mod common;
+mod limits;
+mod replay;
+mod told;

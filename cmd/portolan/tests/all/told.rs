@@ -1,0 +1,347 @@
+// SPDX-License-Identifier: CDDL-1.0
+//! Which hosts are told of which change; what lookups say before and after.
+
+use crate::common::{Faulty, Running, exchange, restore, run, vectors};
+use portolan::change::{Change, ChangeError, Changes};
+use portolan::directory::Directory;
+use portolan::net::Mac;
+use portolan::record::{Event, Host, Port, Route};
+use portolan::serve::Limits;
+use portolan::store::memory::Memory;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use svp::client::{Client, Event as Reply, Question};
+use svp::message::Underlay;
+use svp::{Body, MacAddr, Status, Uuid, Version};
+
+const VNET: u32 = 7;
+
+fn id(n: u8) -> Uuid {
+    Uuid::from_bytes([n; 16])
+}
+
+fn host(n: u8) -> Change {
+    Change::Host(Host { id: id(n), ip: [10, 9, 0, n].into(), port: 4789 })
+}
+
+fn mac(n: u8) -> Mac {
+    Mac(MacAddr([2, 8, 0x20, 0, 0, n]))
+}
+
+fn ip(n: u8) -> IpAddr {
+    [10, 0, 0, n].into()
+}
+
+fn port(n: u8, on: u8) -> Port {
+    let (ip, mac, host) = (ip(n), mac(n), id(on));
+    Port { vnet: VNET, ip, mac, host, vlan: 3, router: false, deleted: false, modified: 0 }
+}
+
+fn vl2(n: u8) -> Event {
+    Event::Vl2 { mac: mac(n), vnet: VNET }
+}
+
+fn vl3(n: u8) -> Event {
+    Event::Vl3 { ip: ip(n), vlan: 3, vnet: VNET }
+}
+
+/// Three hosts; guests 1, 2, 3 on hosts 1, 2, 3; logs empty.
+fn three() -> Running {
+    let running = run(Box::new(Faulty::default()), Limits::default());
+    running.change(true, (1..=3).map(host).collect());
+    running.change(true, (1..=3).map(|n| Change::Port(port(n, n))).collect());
+    running
+}
+
+fn log(running: &Running, n: u8) -> Vec<Event> {
+    let index = running.server.directory.read();
+    index.host_log(id(n)).map(|(_, named)| Event::from(&named.entry)).collect()
+}
+
+fn where_is(running: &Running, n: u8) -> Result<Underlay, Status> {
+    running.server.directory.read().vl2(VNET, mac(n).0)
+}
+
+fn at(n: u8) -> Underlay {
+    Underlay { ip: std::net::Ipv4Addr::new(10, 9, 0, n).to_ipv6_mapped(), port: 4789 }
+}
+
+fn refused(running: &Running, changes: Vec<Change>) -> ChangeError {
+    let changes = Changes { restore: false, changes };
+    running.runtime.block_on(running.server.directory.change(changes)).unwrap_err()
+}
+
+/// All hosts' logs are these; they are emptied.
+fn told(running: &Running, want: &[Event]) {
+    for n in 1..=3 {
+        assert_eq!(log(running, n), want, "host {n}");
+        let ids: Vec<_> = {
+            let index = running.server.directory.read();
+            index.host_log(id(n)).map(|(_, named)| named.id).collect()
+        };
+        let removed = running.server.directory.remove_log(ids, vec![id(n)]);
+        running.runtime.block_on(removed).unwrap();
+        assert_eq!(log(running, n), []);
+    }
+}
+
+#[test]
+fn every_change_that_matters_is_told_to_all_hosts_of_the_network() {
+    let running = three();
+    assert_eq!(where_is(&running, 2), Ok(at(2)));
+
+    let moved = Change::Move { vnet: VNET, ip: None, mac: Some(mac(2)), host: id(3) };
+    running.change(false, vec![moved.clone()]);
+    assert_eq!(where_is(&running, 2), Ok(at(3)));
+    // Host 2 has no guest left, and is told nevertheless: it had one before.
+    told(&running, &[vl2(2)]);
+    assert_eq!(running.change(false, vec![moved]).written, 0, "it is there already");
+    running.change(false, vec![Change::Port(port(2, 2))]);
+    told(&running, &[vl2(2)]);
+
+    running.change(false, vec![Change::DeletePort { vnet: VNET, ip: ip(1) }]);
+    assert_eq!(where_is(&running, 1), Err(Status::NOTFOUND));
+    told(&running, &[vl2(1)]);
+
+    running.change(false, vec![Change::Port(port(1, 1))]);
+    told(&running, &[vl3(1)]);
+
+    let other = Port { mac: mac(9), ..port(1, 1) };
+    running.change(false, vec![Change::Port(other)]);
+    told(&running, &[vl2(1), vl3(1)]);
+    running.change(false, vec![Change::Port(port(1, 1))]);
+    told(&running, &[vl2(9), vl3(1)]);
+
+    let elsewhere = Host { id: id(1), ip: [10, 9, 0, 99].into(), port: 4789 };
+    running.change(false, vec![Change::Host(elsewhere)]);
+    told(&running, &[vl2(1)]);
+
+    let subnet = |text: &str| text.parse().unwrap();
+    let route = Route {
+        vnet: VNET,
+        vlan: 3,
+        subnet: subnet("10.0.0.0/24"),
+        r_subnet: subnet("10.1.0.0/24"),
+        r_dcid: 1,
+        r_vnet: 8,
+        r_vlan: 0,
+        r_send_mac: mac(7),
+        net_uuid: None,
+        r_net_uuid: None,
+        deleted: false,
+        modified: 0,
+    };
+    let event = |dcid| Event::Route {
+        src_vnet: VNET,
+        dst_vnet: 8,
+        dcid,
+        src: subnet("10.0.0.0/24"),
+        dst: subnet("10.1.0.0/24"),
+        src_vlan: 3,
+        dst_vlan: 0,
+    };
+    running.change(false, vec![Change::Route(route.clone())]);
+    told(&running, &[event(1)]);
+    let again = Route { r_dcid: 2, ..route.clone() };
+    running.change(false, vec![Change::Route(again)]);
+    told(&running, &[event(1), event(2)]);
+    running.change(false, vec![Change::DeleteRoute(route.key())]);
+    told(&running, &[event(2)]);
+}
+
+#[test]
+fn a_second_port_with_the_same_ethernet_address_moves_it() {
+    let running = three();
+    let v6 = Port { ip: "fd00::2".parse().unwrap(), host: id(1), ..port(2, 2) };
+    running.change(false, vec![Change::Port(v6.clone())]);
+    assert_eq!(where_is(&running, 2), Ok(at(1)), "the last changed says where");
+    let told_v6 = Event::Vl3 { ip: v6.ip, vlan: 3, vnet: VNET };
+    told(&running, &[vl2(2), told_v6]);
+    running.change(false, vec![Change::DeletePort { vnet: VNET, ip: v6.ip }]);
+    assert_eq!(where_is(&running, 2), Ok(at(2)));
+    told(&running, &[vl2(2)]);
+}
+
+#[test]
+fn a_log_does_not_say_twice_what_was_not_heard_once() {
+    let running = three();
+    let to = |n| Change::Move { vnet: VNET, ip: Some(ip(2)), mac: None, host: id(n) };
+    running.change(false, vec![to(3)]);
+    let first: Vec<_> = running.server.directory.read().host_log(id(1)).collect();
+    for _ in 0..50 {
+        running.change(false, vec![to(1)]);
+        running.change(false, vec![to(3)]);
+    }
+    assert_eq!(log(&running, 1), [vl2(2)]);
+    let last: Vec<_> = running.server.directory.read().host_log(id(1)).collect();
+    assert_ne!(first[0].1.id, last[0].1.id, "who acts on the first entry acts on the last too");
+    // Removing the old one, as a host does that just acted on it, does not remove the new one.
+    let old = vec![first[0].1.id];
+    running.runtime.block_on(running.server.directory.remove_log(old, vec![])).unwrap();
+    assert_eq!(log(&running, 1), [vl2(2)]);
+}
+
+#[test]
+fn changes_are_made_together_or_not_at_all() {
+    let running = three();
+    let before = running.server.directory.read().counts();
+    let bad = Port { host: id(99), ..port(5, 1) };
+    let all = vec![Change::Port(port(4, 1)), host(4), Change::Port(bad)];
+    assert_eq!(refused(&running, all), ChangeError::Missing(format!("host {}", id(99))));
+    assert_eq!(running.server.directory.read().counts(), before);
+    // Within one request each change sees those before it.
+    let all = vec![host(4), Change::Port(port(4, 4)), Change::DeletePort { vnet: VNET, ip: ip(4) }];
+    running.change(false, all);
+    assert_eq!(where_is(&running, 4), Err(Status::NOTFOUND));
+}
+
+#[test]
+fn what_cannot_be_is_refused_in_words() {
+    let running = three();
+    let conflict = |changes| match refused(&running, changes) {
+        ChangeError::Conflict(why) => why,
+        other => panic!("{other:?}"),
+    };
+    let same = Change::Host(Host { id: id(8), ip: [10, 9, 0, 1].into(), port: 1 });
+    assert!(conflict(vec![same]).contains("belongs to host"));
+    assert!(conflict(vec![Change::DeleteHost { id: id(1) }]).contains("has 1 ports"));
+    let mut group = port(1, 1);
+    group.mac = Mac(MacAddr([1, 0, 0x5e, 0, 0, 1]));
+    for bad in [
+        Change::Port(group),
+        Change::Port(Port { vlan: 4095, ..port(1, 1) }),
+        Change::Port(Port { ip: [224, 0, 0, 1].into(), ..port(1, 1) }),
+        Change::Host(Host { id: id(1), ip: [0, 0, 0, 0].into(), port: 1 }),
+        Change::Host(Host { id: id(1), ip: [10, 0, 0, 1].into(), port: 0 }),
+        Change::Move { vnet: VNET, ip: None, mac: None, host: id(1) },
+    ] {
+        assert!(matches!(refused(&running, vec![bad.clone()]), ChangeError::Invalid(_)), "{bad:?}");
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_changes_and_serves_lookups() {
+    let engine = Faulty::default();
+    let running = run(Box::new(engine.clone()), Limits::default());
+    running.change(true, vec![host(1), Change::Port(port(1, 1))]);
+    engine.broken.store(true, Ordering::SeqCst);
+    let why = refused(&running, vec![host(2)]);
+    assert_eq!(why.to_string(), "not changed: cannot write the store: No space left on device");
+    assert_eq!(where_is(&running, 1), Ok(at(1)));
+    engine.broken.store(false, Ordering::SeqCst);
+    running.change(false, vec![host(2)]);
+}
+
+/// What etcd will be: two servers over one store. The second plans from what it knows, is told that it knows
+/// too little, reads again, and changes what is there.
+#[test]
+fn a_store_that_somebody_else_changed_is_read_again() {
+    let store = Memory::default();
+    let one = run(Box::new(store.clone()), Limits::default());
+    let two = run(Box::new(store.clone()), Limits::default());
+    one.change(false, vec![host(1), Change::Port(port(1, 1))]);
+    two.change(false, vec![host(2), Change::Port(port(2, 2))]);
+    assert_eq!(where_is(&two, 1), Ok(at(1)), "read with the change");
+    // The host that only the first server knew was told by the second.
+    assert_eq!(log(&two, 1), [vl3(1), vl3(2)]);
+    one.change(false, vec![Change::DeletePort { vnet: VNET, ip: ip(2) }]);
+    assert_eq!(where_is(&one, 2), Err(Status::NOTFOUND));
+    let fresh = Directory::open(Box::new(store), Arc::default()).unwrap();
+    assert_eq!(fresh.read().vl2(VNET, mac(1).0), Ok(at(1)));
+}
+
+/// B24: what a client of version 1 cannot read does not keep the rest from it.
+#[test]
+fn defect_b24_routes_do_not_hide_what_is_behind_them_from_version_1() {
+    let all = vectors("svp_sessions.json");
+    let running = run(Box::new(Faulty::default()), Limits::default());
+    running.change(true, restore(&all["dbs"]["db-v2.json"]));
+    let cn = "b4e5ff64-7b40-11e4-a6fa-d34c824a42c1".parse().unwrap();
+    let subnet = |n: u8| portolan::net::Subnet::from_v6([n; 16].into(), 64);
+    let route = |n| {
+        let (src, dst) = (subnet(n), subnet(n + 1));
+        let event =
+            Event::Route { src_vnet: 1, dst_vnet: 2, dcid: 0, src, dst, src_vlan: 0, dst_vlan: 0 };
+        Change::Log(portolan::record::LogRecord { host: cn, seq: 0, id: id(n), event })
+    };
+    running.change(true, (100..140).map(route).collect());
+    running.change(
+        true,
+        vec![Change::Log(portolan::record::LogRecord {
+            host: cn,
+            seq: 0,
+            id: id(200),
+            event: vl2(5),
+        })],
+    );
+    let mut stream = running.connect();
+    let mut client = Client::fixed(Version::V1);
+    client.ask(&Question::Log { count: 1024, ip: [192, 168, 1, 1].into() }).unwrap();
+    let send = client.output().to_vec();
+    client.wrote(send.len());
+    let head = exchange(&mut stream, &send, 16);
+    let size = u32::from_be_bytes(head[4..8].try_into().unwrap()) as usize;
+    client.buffer().extend(head);
+    client.buffer().extend(exchange(&mut stream, &[], size));
+    let Ok(Some(Reply::Reply { body: Ok(Body::LogAck { entries, .. }), .. })) = client.poll()
+    else {
+        panic!("no log");
+    };
+    assert_eq!(entries.iter().last().map(|e| e.id), Some(id(200)));
+}
+
+/// B25: when the next hop of a route is unknown, so is the route.
+#[test]
+fn defect_b25_a_route_without_its_next_hop_is_not_found() {
+    let all = vectors("svp_sessions.json");
+    let running = run(Box::new(Faulty::default()), Limits::default());
+    running.change(true, restore(&all["dbs"]["db-v2.json"]));
+    let index = running.server.directory.read();
+    let ask = |dst: &str| {
+        let (src, dst) = ("::ffff:10.0.0.1".parse().unwrap(), dst.parse().unwrap());
+        index.route(&svp::message::RouteReq { vnet: 12340, vlan: 3, src, dst })
+    };
+    assert!(ask("::ffff:10.1.0.1").is_ok());
+    assert_eq!(ask("::ffff:10.1.0.99"), Err(Status::NOTFOUND));
+    assert_eq!(ask("fd00::1"), Err(Status::NOTFOUND), "two families");
+}
+
+/// B28: a host removes its own entries only.
+#[test]
+fn defect_b28_a_host_removes_only_its_own_entries() {
+    let running = three();
+    let moved = Change::Move { vnet: VNET, ip: None, mac: Some(mac(2)), host: id(3) };
+    running.change(false, vec![moved]);
+    let ids: Vec<_> = {
+        let index = running.server.directory.read();
+        (1..=3).flat_map(|n| index.host_log(id(n)).map(|(_, e)| e.id).collect::<Vec<_>>()).collect()
+    };
+    let mut stream = running.connect();
+    let mut client = Client::fixed(Version::V1);
+    for (question, size) in [
+        (Question::Log { count: 1024, ip: [10, 9, 0, 1].into() }, 16 + 4 + 32),
+        (Question::LogRm(ids), 16 + 4),
+    ] {
+        client.ask(&question).unwrap();
+        let send = client.output().to_vec();
+        client.wrote(send.len());
+        client.buffer().extend(exchange(&mut stream, &send, size));
+        assert!(matches!(client.poll(), Ok(Some(Reply::Reply { body: Ok(_), .. }))));
+    }
+    assert_eq!(log(&running, 1), []);
+    assert_eq!(log(&running, 2), [vl2(2)]);
+    assert_eq!(log(&running, 3), [vl2(2)]);
+}
+
+/// Caches of the original outlive the log entry that says they are stale (B28). There are none here.
+#[test]
+fn defect_b28_an_answer_after_its_log_entry_is_new() {
+    let running = three();
+    for n in 0..100u8 {
+        let to = 1 + n % 3;
+        let moved = Change::Move { vnet: VNET, ip: None, mac: Some(mac(2)), host: id(to) };
+        running.change(false, vec![moved]);
+        assert_eq!(where_is(&running, 2), Ok(at(to)));
+    }
+}
