@@ -7,126 +7,164 @@
 //!                                     libvarpd_direct.so, ...
 //! ```
 //!
-//! All the work is libvarpd's; here are options, order of start-up and end (spec/varpd.md 1).
-//! Threads: one waits for signals and for the end of a lookup thread, 2 x CPUs + 1 ask the kernel
-//! for lookups, the door has its own. Log lines are bunyan JSON on standard error.
+//! The work is libvarpd's; here is the process (spec/varpd.md 1).
 //!
-//! On illumos varpd is a service: a daemon with few privileges. Elsewhere it runs in the foreground
-//! as whoever started it. Persistence is still to come; instances are not destroyed when it ends,
-//! and the kernel keeps their links and the questions that were not answered.
+//! | module | job |
+//! |---|---|
+//! | `options` | the command line |
+//! | `run_dir` | the run directory, and that one varpd has it |
+//! | `signals` | signals, taken one by one |
+//! | `wait` | waiting for what others make |
+//! | `process` | what is inherited, limits, the daemon and the parent that waits for it |
+//! | `illumos`, `linux` | properties, privileges, core files: each has the same functions |
+//! | `plugins` | which plugins are loaded |
+//!
+//! # Order
+//!
+//! Nothing inherited, signals blocked, run directory taken, /dev/overlay open: that much is the same
+//! process that was started, as root, and a mistake is told on its standard error. Then a child goes
+//! on (unless in the foreground), gives up root, loads plugins, starts lookup threads, makes the
+//! door, and lets its parent end. What is not there yet is waited for, by whichever of the two needs
+//! it, and one patience counts for both.
+//!
+//! # Threads
+//!
+//! One until the privileges are gone, for a fork and a change of user concern one. Then 2 x CPUs + 1
+//! ask the kernel for lookups, the door has its own, one takes signals, and the first waits for what
+//! ends varpd. All have signals blocked.
+//!
+//! # End
+//!
+//! The door goes, lookups end, the device is closed. Instances stay: the kernel keeps their links,
+//! their destinations and the questions that were not answered, and the next varpd takes them over.
+//! Log lines are bunyan JSON on standard error. A log that cannot be written ends nothing.
 
 #[cfg(target_os = "illumos")]
-mod service;
-#[cfg(target_os = "illumos")]
-mod umem;
-
+mod illumos;
 #[cfg(not(target_os = "illumos"))]
-mod service {
-    //! What stands for a service where there is none.
+mod linux;
+mod options;
+mod plugins;
+mod process;
+mod run_dir;
+mod signals;
+mod wait;
 
-    use std::io;
-    use std::path::{Path, PathBuf};
-
-    #[derive(Debug)]
-    pub struct Service {
-        /// More plugin directories: none.
-        pub include_path: Vec<PathBuf>,
-    }
-
-    impl Service {
-        pub fn start(_dir: &Path, _foreground: bool) -> io::Result<Service> {
-            Ok(Service { include_path: Vec::new() })
-        }
-
-        pub fn ready(self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-}
+#[cfg(target_os = "illumos")]
+use illumos as system;
+#[cfg(not(target_os = "illumos"))]
+use linux as system;
 
 use clap::Parser;
 use devctl::Root;
 use libvarpd::{Error, Varpd};
+use options::Options;
 use overlay_abi::door::VARPD_DOOR;
 use overlay_abi::errno::Errno;
-use service::Service;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
-use signal_hook::iterator::Signals;
+use overlay_abi::target::OVERLAY_DEV;
+use process::Parent;
+use run_dir::RunDir;
+use signals::Signals;
 use slog::{Drain, Logger, o};
 use std::ffi::OsString;
-use std::os::unix::fs::DirBuilderExt;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
+use wait::{Try, Waiter};
 
 #[cfg(target_os = "illumos")]
 #[global_allocator]
-static ALLOCATOR: umem::Umem = umem::Umem;
+static ALLOCATOR: illumos::Umem = illumos::Umem;
 
 /// Fatal error (`SMF_EXIT_ERR_FATAL`).
 const FATAL: u8 = 95;
 
-/// The virtual ARP daemon of overlay networks; a daemon on illumos, elsewhere in the foreground.
-///
-/// Exit status: 0 when asked to stop by SIGTERM, SIGINT, SIGHUP or SIGQUIT; 1 for a bad option; 95
-/// for a fatal error.
-#[derive(Debug, Parser)]
-#[command(version)]
-struct Options {
-    /// Directory that stands for / [default: $OVERLAY_ROOT, else $XDG_RUNTIME_DIR/illumos-overlay,
-    /// else /tmp/illumos-overlay-UID]
-    #[arg(short = 'R', value_name = "ROOT")]
-    root: Option<PathBuf>,
-    /// Directory whose files *.so are plugins, or those in its directory 64; may be given several
-    /// times [default: libvarpd_*.so beside varpd]
-    #[arg(short = 'i', value_name = "DIR")]
-    include: Vec<PathBuf>,
-    /// Where the door is created [default: ROOT/var/run/varpd/varpd.door]
-    #[arg(short = 'd', value_name = "PATH")]
-    door: Option<PathBuf>,
-    /// Stay in the foreground, as varpd always does where there is no SMF
-    #[arg(short = 'f', long)]
-    foreground: bool,
+/// How long the start of a daemon waits: less than the minute that SMF gives it, so that what is
+/// missing gets told.
+const START_WAIT: u32 = 45;
+
+/// How long the device may be busy when it is nobody's: the kernel has that of a killed varpd open
+/// until its last LOOKUP is over, a second at most.
+const BUSY_WAIT: Duration = Duration::from_secs(2);
+
+/// What the system's configuration says about varpd.
+#[derive(Debug, Default, PartialEq, Eq)]
+#[cfg_attr(not(target_os = "illumos"), derive(serde::Deserialize))]
+#[cfg_attr(not(target_os = "illumos"), serde(deny_unknown_fields, default))]
+struct Properties {
+    /// Directories with plugins.
+    include_path: Vec<PathBuf>,
+    /// Whom to become.
+    user: Option<String>,
+    /// How long to wait for what is missing, in seconds.
+    wait: Option<u32>,
 }
 
 /// What ends varpd.
+#[derive(Debug)]
 enum End {
     /// A signal asked for it.
     Signal(i32),
-    /// /dev/overlay does not work any more.
-    Kernel(Errno),
+    /// It cannot go on.
+    Fatal(Fatal),
+}
+
+impl<E: Into<Fatal>> From<E> for End {
+    fn from(e: E) -> End {
+        End::Fatal(e.into())
+    }
 }
 
 /// A fatal error, as told to the user.
 #[derive(Debug, thiserror::Error)]
 enum Fatal {
-    #[error("another varpd has {0} open")]
-    Second(PathBuf),
+    #[error("another varpd runs: process {pid}, which has {file} locked", file = file.display())]
+    Second { pid: String, file: PathBuf },
+    #[error("another program has {device} open{who}", device = device.display())]
+    Busy { device: PathBuf, who: String },
+    #[error(
+        "cannot {what}: {source}; varpd is started by root, or for a simulated host (-R) by its owner"
+    )]
+    RunDir { what: String, source: std::io::Error },
+    #[error(
+        "run directory {path} belongs to user {owner}, who could make varpd believe anything: remove it or start \
+         varpd as that user", path = path.display()
+    )]
+    ForeignRunDir { path: PathBuf, owner: u32 },
     #[error(
         "{0} cannot be opened: the overlay driver is the one in C, which refuses every program of \
          64 bits; install the driver that comes with this varpd"
     )]
     OtherDriver(PathBuf),
+    #[error("gave up waiting for {what}: {why}")]
+    Waited { what: String, why: String },
+    #[cfg(not(target_os = "illumos"))]
+    #[error("{path}: {why}", path = path.display())]
+    Config { path: PathBuf, why: String },
     #[error(transparent)]
     Varpd(#[from] Error),
-    #[error("{what}: {source}")]
+    #[error("cannot {what}: {source}")]
     Io { what: String, source: std::io::Error },
     #[error("/dev/overlay does not work any more: {0}")]
     Kernel(Errno),
 }
 
-fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Fatal {
+fn cannot(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Fatal {
     let what = what.into();
     move |source| Fatal::Io { what, source }
 }
 
 /// The whole program; `args` start with its name. A library function, so that the lab holds this
 /// program too.
+///
+/// It closes all descriptors above 2 and may fork: nothing else must be going on in the process.
 #[must_use]
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    system::close_inherited();
     let options = match Options::try_parse_from(args) {
         Ok(options) => options,
         Err(e) => {
@@ -135,59 +173,150 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return if e.use_stderr() { ExitCode::from(1) } else { ExitCode::SUCCESS };
         }
     };
-    match run(options) {
+    let log = logger();
+    match run(options, &log) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(e) => {
-            eprintln!("varpd: {e}");
+        Err(End::Signal(signal)) => {
+            slog::info!(log, "varpd stops"; "signal" => signal);
+            ExitCode::SUCCESS
+        }
+        Err(End::Fatal(e)) => {
+            // Nobody can be told that this cannot be told.
+            let _ = writeln!(std::io::stderr(), "varpd: {e}");
             ExitCode::from(FATAL)
         }
     }
 }
 
-fn run(options: Options) -> Result<(), Fatal> {
-    let root = Root::from_env_or(options.root);
-    let log = logger();
-    libvarpd::crash::report("varpd").map_err(io("cannot watch for crashes"))?;
-    let varpd = open(&root, &log)?;
-    let door = options.door.unwrap_or_else(|| root.path(VARPD_DOOR));
-    let run_dir = root.path("/var/run/varpd");
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&run_dir)
-        .map_err(io(format!("cannot create {}", run_dir.display())))?;
-    let service =
-        Service::start(&run_dir, options.foreground).map_err(io("cannot run as a service"))?;
-    for dir in options.include.iter().chain(&service.include_path) {
-        varpd.load_plugins(dir)?;
-    }
-    if options.include.is_empty() && service.include_path.is_empty() {
-        load_own_plugins(&varpd)?;
-    }
+/// Never ends well: a signal is an end as well.
+fn run(mut options: Options, log: &Logger) -> Result<(), End> {
+    absolute(&mut options).map_err(cannot("find the working directory"))?;
+    process::detach_input().map_err(cannot("open /dev/null"))?;
+    let signals = Signals::block().map_err(cannot("block signals"))?;
+    libvarpd::crash::report("varpd").map_err(cannot("watch for crashes"))?;
+    let root = Root::from_env_or(options.root.clone());
+    let properties = system::properties(&root, &options)?;
+    let identity = system::Identity::choose(user(&options, &properties), options.foreground)
+        .map_err(cannot("become another user"))?;
+    let wait = options.wait.or(properties.wait);
+    let wait = if options.foreground { wait } else { Some(wait.unwrap_or(START_WAIT)) };
+    let until = wait.map(|wait| Instant::now() + Duration::from_secs(wait.into()));
+    let waiter = Waiter { signals: &signals, log, until };
 
-    let (send, ends) = channel();
-    wait_for_signals(send.clone())?;
-    let mut lookups = Vec::new();
-    let result = start_lookups(&varpd, &send, &mut lookups)
-        .and_then(|()| varpd.serve(&door).map_err(Fatal::from))
-        .and_then(|server| {
-            slog::info!(log, "varpd started";
-                "root" => root.to_string(),
-                "door" => door.display().to_string(),
-                "plugins" => varpd.plugins().join(","),
-                "foreground" => options.foreground);
-            service.ready().map_err(io("cannot tell the parent process"))?;
-            // A sender is alive here, so there is an end to receive.
-            let end = ends.recv().unwrap_or(End::Kernel(Errno::EIO));
-            drop(server);
-            match end {
-                End::Signal(signal) => {
-                    slog::info!(log, "varpd stops"; "signal" => signal);
-                    Ok(())
+    let mut run_dir = RunDir::claim(&root, log)?;
+    let varpd = open(&root, &waiter)?;
+    identity
+        .own(run_dir.path(), &root.path(OVERLAY_DEV))
+        .map_err(cannot(format!("give {} to its user", run_dir.path().display())))?;
+    process::raise_limits(!options.foreground);
+    system::core_pattern(run_dir.path());
+    if !options.foreground || identity.name().is_some() {
+        std::env::set_current_dir(run_dir.path())
+            .map_err(cannot(format!("enter {}", run_dir.path().display())))?;
+    }
+    let parent = if options.foreground {
+        Parent::none()
+    } else {
+        let parent = process::daemonize(&signals).map_err(cannot("become a daemon"))?;
+        run_dir.write_pid(log);
+        parent
+    };
+    identity.assume().map_err(cannot("give up privileges"))?;
+    if let Some(user) = identity.name() {
+        slog::info!(log, "root no more"; "user" => user);
+    }
+    serve(&options, &properties, &identity.run_dir(run_dir.path()), &varpd, &waiter, parent)
+}
+
+/// Paths as they are from any working directory.
+fn absolute(options: &mut Options) -> std::io::Result<()> {
+    let paths = options.include.iter_mut().chain(&mut options.root).chain(&mut options.door);
+    for path in paths {
+        *path = std::path::absolute(&*path)?;
+    }
+    Ok(())
+}
+
+#[cfg(target_os = "illumos")]
+fn user<'a>(_: &'a Options, properties: &'a Properties) -> Option<&'a str> {
+    properties.user.as_deref()
+}
+
+#[cfg(not(target_os = "illumos"))]
+fn user<'a>(options: &'a Options, properties: &'a Properties) -> Option<&'a str> {
+    options.user.as_deref().or(properties.user.as_deref())
+}
+
+/// Opens the device, when it is there and free.
+fn open(root: &Root, waiter: &Waiter<'_>) -> Result<Arc<Varpd>, End> {
+    let device = root.path(OVERLAY_DEV);
+    let mut busy = None;
+    waiter.wait("the overlay driver", || {
+        let error = match Varpd::new(root, waiter.log.clone()) {
+            Ok(varpd) => return Ok(Try::Done(varpd)),
+            Err(Error::Device(e)) => e,
+            Err(e) => return Err(e.into()),
+        };
+        match error.errno {
+            Errno::EEXIST | Errno::EBUSY => {
+                if busy.get_or_insert_with(Instant::now).elapsed() < BUSY_WAIT {
+                    return Ok(Try::NotYet("the last one who had it open is not done".into()));
                 }
-                End::Kernel(e) => Err(Fatal::Kernel(e)),
+                // The door's server, whoever that is: this varpd has none yet.
+                let who = match door::server(root.path(VARPD_DOOR)) {
+                    Some(pid) => format!(": perhaps process {pid}, which serves varpd's door"),
+                    None => String::new(),
+                };
+                Err(Fatal::Busy { device: device.clone(), who })
             }
-        });
+            // No node; no driver behind it; off illumos, no process behind it.
+            Errno::ENOENT | Errno::ENXIO | Errno::ENODEV => Ok(Try::NotYet(error.to_string())),
+            Errno::EIO if cfg!(not(target_os = "illumos")) => Ok(Try::NotYet(error.to_string())),
+            // An open from 64 bits carries FOFFMAX, and std adds FCLOEXEC: mistakes to that driver.
+            Errno::EINVAL if cfg!(target_os = "illumos") => Err(Fatal::OtherDriver(device.clone())),
+            _ => Err(Error::Device(error).into()),
+        }
+    })
+}
+
+/// From plugins to the end.
+fn serve(
+    options: &Options,
+    properties: &Properties,
+    run_dir: &Path,
+    varpd: &Arc<Varpd>,
+    waiter: &Waiter<'_>,
+    parent: Parent,
+) -> Result<(), End> {
+    let log = waiter.log;
+    plugins::load(varpd, &options.include, &properties.include_path)?;
+    let (send, ends) = channel();
+    let mut lookups = Vec::new();
+    let result = start_lookups(varpd, &send, &mut lookups).map_err(End::from).and_then(|()| {
+        let path = options
+            .door
+            .clone()
+            .unwrap_or_else(|| run_dir.join(Path::new(VARPD_DOOR).file_name().unwrap_or_default()));
+        let door = waiter.wait("the directory of the door", || match varpd.serve(&path) {
+            Ok(door) => Ok(Try::Done(door)),
+            Err(Error::Door { path, source }) if source.kind() == std::io::ErrorKind::NotFound => {
+                Ok(Try::NotYet(Error::Door { path, source }.to_string()))
+            }
+            Err(e) => Err(e.into()),
+        })?;
+        slog::info!(log, "varpd started";
+            "door" => path.display().to_string(),
+            "plugins" => varpd.plugins().join(","),
+            "foreground" => options.foreground);
+        parent.ready().map_err(cannot("tell the parent process"))?;
+        let signals = *waiter.signals;
+        let told = send.clone();
+        spawn("signals", move || signals.take(|signal| told.send(End::Signal(signal)).is_ok()))?;
+        // A sender is alive here, so there is an end to receive.
+        let end = ends.recv().unwrap_or(End::Fatal(Fatal::Kernel(Errno::EIO)));
+        drop(door);
+        Err(end)
+    });
     // With its last user the device is closed, so that the next varpd can have it when this one is
     // gone.
     varpd.quiesce();
@@ -195,76 +324,6 @@ fn run(options: Options) -> Result<(), Fatal> {
         let _ = thread.join();
     }
     result
-}
-
-/// Opens the device. The kernel has that of a killed varpd open until its last LOOKUP is over, a
-/// second at most.
-fn open(root: &Root, log: &Logger) -> Result<Arc<Varpd>, Fatal> {
-    let patience = Instant::now() + Duration::from_secs(2);
-    loop {
-        match Varpd::new(root, log.clone()) {
-            Err(Error::Device(e)) if e.errno == Errno::EEXIST => {
-                if Instant::now() > patience {
-                    return Err(Fatal::Second(root.path("/dev/overlay")));
-                }
-                std::thread::sleep(Duration::from_millis(50));
-            }
-            // An open from 64 bits carries FOFFMAX, and std adds FCLOEXEC: mistakes to that driver.
-            Err(Error::Device(e)) if cfg!(target_os = "illumos") && e.errno == Errno::EINVAL => {
-                return Err(Fatal::OtherDriver(root.path("/dev/overlay")));
-            }
-            result => return Ok(result?),
-        }
-    }
-}
-
-/// The log: bunyan records on standard error, a line each.
-fn logger() -> Logger {
-    let json = slog_bunyan::with_name("varpd", std::io::stderr()).build();
-    Logger::root(Mutex::new(json).fuse(), o!())
-}
-
-/// Loads the plugins that belong to this varpd: of its directory on illumos, elsewhere those beside
-/// the executable, or in `deps` beside it, where cargo leaves them.
-fn load_own_plugins(varpd: &Varpd) -> Result<(), Fatal> {
-    if cfg!(target_os = "illumos") {
-        return Ok(varpd.load_plugins(Path::new("/usr/lib/varpd"))?);
-    }
-    let exe = std::env::current_exe().map_err(io("cannot find the directory of varpd"))?;
-    let beside = exe.parent().unwrap_or(Path::new("/"));
-    let mut dirs = [beside.to_owned(), beside.join("deps")].into_iter().map(|d| plugins_in(&d));
-    // Other shared objects of a build lie there too, so the name counts.
-    let files = dirs.find(|files| !files.is_empty()).unwrap_or_default();
-    files.iter().for_each(|file| varpd.load_plugin(file));
-    Ok(())
-}
-
-/// The files `libvarpd_*.so` of a directory, in order.
-fn plugins_in(dir: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let mut files: Vec<_> = entries
-        .filter(|e| {
-            let name = e.file_name();
-            let name = name.to_string_lossy();
-            name.starts_with("libvarpd_") && name.ends_with(".so")
-        })
-        .map(|e| e.path())
-        .collect();
-    files.sort();
-    files
-}
-
-fn wait_for_signals(ends: Sender<End>) -> Result<(), Fatal> {
-    let mut signals =
-        Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM]).map_err(io("cannot handle signals"))?;
-    let wait = move || {
-        for signal in signals.forever() {
-            // Nobody listens any more once varpd is on its way out.
-            let _ = ends.send(End::Signal(signal));
-        }
-    };
-    let thread = Builder::new().name("signals".into()).spawn(wait);
-    thread.map(drop).map_err(io("cannot start a thread"))
 }
 
 fn start_lookups(
@@ -275,13 +334,21 @@ fn start_lookups(
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     for n in 0..2 * cpus + 1 {
         let (varpd, ends) = (Arc::clone(varpd), ends.clone());
-        let run = move || {
+        threads.push(spawn(&format!("lookup-{n}"), move || {
             if let Err(e) = varpd.run_lookups() {
-                let _ = ends.send(End::Kernel(e));
+                let _ = ends.send(Fatal::Kernel(e).into());
             }
-        };
-        let thread = Builder::new().name(format!("lookup-{n}")).spawn(run);
-        threads.push(thread.map_err(io("cannot start a thread"))?);
+        })?);
     }
     Ok(())
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Fatal> {
+    Builder::new().name(name.into()).spawn(run).map_err(cannot("start a thread"))
+}
+
+/// The log: bunyan records on standard error, a line each. One that cannot be written is lost.
+fn logger() -> Logger {
+    let json = slog_bunyan::with_name("varpd", std::io::stderr()).build();
+    Logger::root(Mutex::new(json).ignore_res(), o!())
 }

@@ -41,7 +41,7 @@ fn crash(defines: &[&str], kill: impl FnOnce(&Running)) -> (Vec<Value>, ExitStat
     compile(&plugins.join("p.so"), defines);
     // No core of each test.
     let mut varpd = Command::new("sh")
-        .args(["-c", "ulimit -c 0; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_varpd"), "-R"])
+        .args(["-c", "ulimit -c 0; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_varpd"), "-f", "-R"])
         .arg(dir.path())
         .arg("-i")
         .arg(&plugins)

@@ -4,69 +4,24 @@ use devctl::server::Server;
 use libvarpd_client::Client;
 use overlay_abi::errno::Errno;
 use overlay_abi::ids::{LinkId, UnderlayAddr, VarpdId};
-use rustix::process::{Pid, Signal, kill_process};
-use std::io::{BufRead, BufReader};
+use rustix::process::Signal;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Output};
 use tempfile::TempDir;
+use varpd_harness::process::Running;
 use varpd_harness::*;
 
 fn varpd(root: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_varpd"));
-    command.arg("-R").arg(root).stdin(Stdio::null()).stderr(Stdio::piped());
+    command.arg("-f").arg("-R").arg(root);
     command
 }
 
-/// A varpd that has said it started. It is killed if the test ends without stopping it.
-struct Running {
-    child: Child,
-    log: Vec<serde_json::Value>,
-}
-
-impl Running {
-    fn start(command: &mut Command) -> Running {
-        let mut running = Running { child: command.spawn().expect("varpd runs"), log: Vec::new() };
-        let mut lines = BufReader::new(running.child.stderr.as_mut().unwrap()).lines();
-        loop {
-            let line = lines.next().expect("it starts").unwrap();
-            let record: serde_json::Value =
-                serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line}"));
-            let started = record["msg"] == "varpd started";
-            running.log.push(record);
-            if started {
-                return running;
-            }
-        }
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
-    }
-
-    /// Its exit status, which must come soon.
-    fn status(&mut self) -> i32 {
-        let end = Instant::now() + Duration::from_secs(5);
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.code().unwrap_or(-1);
-            }
-            assert!(Instant::now() < end, "varpd does not end");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    fn said(&self, what: &str) -> bool {
-        self.log.iter().any(|r| r["msg"].as_str().unwrap_or_default().contains(what))
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// The log of a varpd, which must be all bunyan records.
+fn log(v: &Running) -> Vec<serde_json::Value> {
+    let text = v.text();
+    text.lines().map(|l| serde_json::from_str(l).unwrap_or_else(|e| panic!("{e}: {l}"))).collect()
 }
 
 fn machine() -> (TempDir, FakeOverlay, Server) {
@@ -102,10 +57,10 @@ fn direct(client: &Client, kernel: &FakeOverlay, link: u32) -> VarpdId {
 #[test]
 fn it_finds_its_plugin_and_serves_its_door() {
     let (dir, kernel, _server) = machine();
-    let mut v = Running::start(&mut varpd(dir.path()));
-    assert!(v.said("loaded direct"), "{:?}", v.log);
+    let mut v = Running::start(&mut varpd(dir.path()), dir.path());
+    assert!(v.said("loaded direct"), "{:?}", v.text());
     for field in ["name", "hostname", "pid", "level", "time", "v"] {
-        assert!(v.log.iter().all(|r| !r[field].is_null()), "{field}: bunyan wants it");
+        assert!(log(&v).iter().all(|r| !r[field].is_null()), "{field}: bunyan wants it");
     }
     let run = std::fs::metadata(dir.path().join("var/run/varpd")).unwrap();
     assert_eq!(run.permissions().mode() & 0o777, 0o700);
@@ -123,7 +78,7 @@ fn it_finds_its_plugin_and_serves_its_door() {
 fn each_of_four_signals_stops_it() {
     let (dir, _kernel, _server) = machine();
     for signal in [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM] {
-        let mut v = Running::start(&mut varpd(dir.path()));
+        let mut v = Running::start(&mut varpd(dir.path()), dir.path());
         v.signal(signal);
         assert_eq!(v.status(), 0, "{signal:?}");
     }
@@ -132,50 +87,57 @@ fn each_of_four_signals_stops_it() {
 #[test]
 fn a_second_one_is_refused() {
     let (dir, _kernel, _server) = machine();
-    let mut v = Running::start(&mut varpd(dir.path()));
-    refused(&varpd(dir.path()).output().unwrap(), 95, "another varpd has");
+    let mut v = Running::start(&mut varpd(dir.path()), dir.path());
+    refused(&varpd(dir.path()).output().unwrap(), 95, &format!("process {}", v.child.id()));
     Client::open_path(&door(dir.path())).expect("the first one is not disturbed");
     // One that was killed leaves its door's file, which the next one takes over.
     v.child.kill().unwrap();
     v.status();
     assert!(door(dir.path()).exists());
-    let _next = Running::start(&mut varpd(dir.path()));
+    let _next = Running::start(&mut varpd(dir.path()), dir.path());
     Client::open_path(&door(dir.path())).unwrap();
 }
 
 #[test]
 fn without_a_kernel_it_says_so() {
     let dir = tempfile::tempdir().unwrap();
-    refused(&varpd(dir.path()).output().unwrap(), 95, "/dev/overlay");
+    refused(&varpd(dir.path()).args(["-w", "0"]).output().unwrap(), 95, "/dev/overlay");
 }
 
 #[test]
 fn when_the_kernel_dies_it_ends_with_95() {
     let (dir, _kernel, server) = machine();
-    let mut v = Running::start(&mut varpd(dir.path()));
+    let mut v = Running::start(&mut varpd(dir.path()), dir.path());
     drop(server);
     assert_eq!(v.status(), 95);
-    let rest = BufReader::new(v.child.stderr.take().unwrap()).lines().map_while(Result::ok);
-    let rest: Vec<String> = rest.collect();
-    assert!(rest.len() < 40, "it does not go on about it: {} lines", rest.len());
-    assert!(rest.iter().any(|l| l.contains("does not answer lookups")), "{rest:?}");
+    let text = v.text();
+    assert!(text.lines().count() < 40, "it does not go on about it: {text}");
+    assert!(text.contains("does not answer lookups"), "{text}");
     assert!(!door(dir.path()).exists());
+}
+
+/// The original named what getopt had returned, a question mark.
+#[test]
+fn defect_42_an_unknown_option_is_named() {
+    let (dir, _kernel, _server) = machine();
+    refused(&varpd(dir.path()).arg("-x").output().unwrap(), 1, "'-x'");
+    refused(&varpd(dir.path()).arg("-fyd").output().unwrap(), 1, "'-y'");
+    refused(&varpd(dir.path()).arg("--none").output().unwrap(), 1, "'--none'");
 }
 
 #[test]
 fn options() {
     let (dir, _kernel, _server) = machine();
-    refused(&varpd(dir.path()).arg("-x").output().unwrap(), 1, "-x");
     refused(&varpd(dir.path()).arg("operand").output().unwrap(), 1, "operand");
     refused(&varpd(dir.path()).arg("-i").output().unwrap(), 1, "-i");
     let help = varpd(dir.path()).arg("--help").output().unwrap();
     assert_eq!(help.status.code(), Some(0));
     let none = dir.path().join("none");
     refused(&varpd(dir.path()).arg("-i").arg(&none).output().unwrap(), 95, "none");
-    let bad_door = none.join("door");
-    refused(&varpd(dir.path()).arg("-d").arg(bad_door).output().unwrap(), 95, "none/door");
+    let bad_door = dir.path().join("dev/overlay/door");
+    refused(&varpd(dir.path()).arg("-d").arg(bad_door).output().unwrap(), 95, "overlay/door");
     let door = dir.path().join("other.door");
-    let _v = Running::start(varpd(dir.path()).arg("-d").arg(&door).arg("--foreground"));
+    let _v = Running::start(varpd(dir.path()).arg("-d").arg(&door), dir.path());
     Client::open_path(&door).unwrap();
 }
 
@@ -192,9 +154,9 @@ fn plugins_of_both_languages_load_and_bad_ones_do_no_harm() {
     compile(&plugins.join("d-good.so"), &[]);
     let direct = beside_test("libvarpd_direct.so");
     std::os::unix::fs::symlink(direct, plugins.join("libvarpd_direct.so")).unwrap();
-    let v = Running::start(varpd(dir.path()).arg("-i").arg(&plugins));
-    assert!(v.said("loaded test") && v.said("loaded direct"), "{:?}", v.log);
-    assert_eq!(v.log.last().unwrap()["plugins"], "direct,test");
+    let v = Running::start(varpd(dir.path()).arg("-i").arg(&plugins), dir.path());
+    assert!(v.said("loaded test") && v.said("loaded direct"), "{:?}", v.text());
+    assert_eq!(log(&v).last().unwrap()["plugins"], "direct,test");
     assert!(v.said("registration refused") && v.said("dlopen failed"));
     let client = Client::open_path(&door(dir.path())).unwrap();
     kernel.add_link(1, VXLAN);
@@ -228,8 +190,8 @@ fn every_function_of_the_header_is_exported() {
     let mut cc = Command::new("cc");
     cc.args(["-shared", "-fPIC", "-o"]).arg(plugins.join("all.so")).arg(&source);
     assert!(cc.status().unwrap().success());
-    let v = Running::start(varpd(dir.path()).arg("-i").arg(&plugins));
-    assert!(v.said("registered no plugin") && !v.said("dlopen failed"), "{:?}", v.log);
+    let v = Running::start(varpd(dir.path()).arg("-i").arg(&plugins), dir.path());
+    assert!(v.said("registered no plugin") && !v.said("dlopen failed"), "{:?}", v.text());
 }
 
 /// Lookups that a killed varpd had are answered by the next one: here with a drop, for its
@@ -240,7 +202,7 @@ fn outstanding_lookups_outlive_a_killed_varpd() {
     let plugins = dir.path().join("plugins");
     std::fs::create_dir(&plugins).unwrap();
     compile(&plugins.join("slow.so"), &["LATER=60000000"]);
-    let mut v = Running::start(varpd(dir.path()).arg("-i").arg(&plugins));
+    let mut v = Running::start(varpd(dir.path()).arg("-i").arg(&plugins), dir.path());
     let client = Client::open_path(&door(dir.path())).unwrap();
     kernel.add_link(1, VXLAN);
     let id = client.instance_create(LinkId(1), "test").unwrap();
@@ -250,7 +212,7 @@ fn outstanding_lookups_outlive_a_killed_varpd() {
     v.child.kill().unwrap();
     v.status();
     kernel.wait("they are back", |s| s.queue.len() == 5);
-    let _next = Running::start(varpd(dir.path()).arg("-i").arg(&plugins));
+    let _next = Running::start(varpd(dir.path()).arg("-i").arg(&plugins), dir.path());
     for request in requests {
         assert!(kernel.answer(request).is_none());
     }
@@ -263,13 +225,11 @@ fn a_plugin_that_panics_says_why() {
     let plugins = dir.path().join("plugins");
     std::fs::create_dir(&plugins).unwrap();
     compile(&plugins.join("panic.so"), &["PANIC"]);
-    let mut v = Running::start(varpd(dir.path()).arg("-i").arg(&plugins));
+    let mut v = Running::start(varpd(dir.path()).arg("-i").arg(&plugins), dir.path());
     let client = Client::open_path(&door(dir.path())).unwrap();
     kernel.add_link(1, VXLAN);
     let id = client.instance_create(LinkId(1), "test").unwrap();
     assert_eq!(client.instance_activate(id), Err(Errno::EBADF));
     assert_eq!(v.status(), -1, "SIGABRT");
-    let log: Vec<String> =
-        BufReader::new(v.child.stderr.take().unwrap()).lines().map_while(Result::ok).collect();
-    assert!(log.iter().any(|l| l.contains("link 4711 of test: 17")), "{log:?}");
+    assert!(v.text().contains("link 4711 of test: 17"), "{}", v.text());
 }

@@ -5,9 +5,10 @@ use std::ffi::c_void;
 use std::io::{self, Read};
 use std::ops::Range;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use door::sock::Place;
 use overlay_abi::errno::Errno;
 use rustix::net::SocketType;
 use zerocopy::{FromBytes, IntoBytes};
@@ -20,7 +21,7 @@ use crate::{Error, Model, OpenFlags, Root};
 /// is then done.
 #[derive(Debug)]
 pub struct Device {
-    node: PathBuf,
+    place: Place,
     model: Model,
     token: Token,
     idle: Mutex<Vec<UnixStream>>,
@@ -42,8 +43,10 @@ impl Device {
     ) -> Result<Device, Error> {
         let node = root.path(node);
         let hello = Header { value: flags.0 as i32, ..Header::hello(Op::Open, model) };
-        let (first, token) = connect(&node, hello, &[])?;
-        Ok(Device { node, model, token, idle: Mutex::new(vec![first]) })
+        let named = |e: Error| Error { what: format!("{}{}", node.display(), e.what), ..e };
+        let place = Place::of(&node).map_err(|e| named(cannot_connect(&e)))?;
+        let (first, token) = connect(&place, hello, &[]).map_err(named)?;
+        Ok(Device { place, model, token, idle: Mutex::new(vec![first]) })
     }
 
     /// ioctl(2): the value the driver returns, or its errno in illumos numbers.
@@ -77,7 +80,7 @@ impl Device {
             Some(stream) => stream,
             None => {
                 let hello = Header::hello(Op::Join, self.model);
-                let joined = connect(&self.node, hello, &self.token);
+                let joined = connect(&self.place, hello, &self.token);
                 // Any other error means that the kernel which knew the token is gone.
                 joined.map_err(|e| if e.errno == Errno::EAGAIN { e.errno } else { Errno::EIO })?.0
             }
@@ -104,13 +107,21 @@ fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
     m.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn connect(node: &Path, hello: Header, bytes: &[u8]) -> Result<(UnixStream, Token), Error> {
-    let error = |errno, why: &str| Error { errno, what: format!("{}{why}", node.display()) };
-    let fd = door::sock::connect(node, SocketType::STREAM).map_err(|e| match e.raw_os_error() {
+fn error(errno: Errno, why: &str) -> Error {
+    Error { errno, what: why.to_owned() }
+}
+
+fn cannot_connect(e: &io::Error) -> Error {
+    match e.raw_os_error() {
         Some(libc::ECONNREFUSED) => error(Errno::EIO, ": the fakekerneld that served it is gone"),
         Some(libc::ENOENT) => error(Errno::ENOENT, ": no fakekerneld serves it"),
         e => error(e.map_or(Errno::EIO, Errno::from_host), ""),
-    })?;
+    }
+}
+
+/// The error does not name the node.
+fn connect(place: &Place, hello: Header, bytes: &[u8]) -> Result<(UnixStream, Token), Error> {
+    let fd = place.connect(SocketType::STREAM).map_err(|e| cannot_connect(&e))?;
     let server = door::sock::peer(&fd, Model::NATIVE).map_err(|_| error(Errno::EIO, ""))?;
     if server.uid != 0 && server.uid != rustix::process::geteuid().as_raw() {
         // Whoever answers can read and write our memory.

@@ -55,9 +55,9 @@ mod seqpacket;
 pub mod sock;
 
 #[cfg(target_os = "illumos")]
-pub use native::{Client, Handler, Server};
+pub use native::{Client, Handler, Server, server};
 #[cfg(not(target_os = "illumos"))]
-pub use seqpacket::{Client, Handler, Server};
+pub use seqpacket::{Client, Handler, Server, server};
 
 /// Longest request, in bytes. A reply may have any length.
 pub const MAX_REQUEST: usize = 64 * 1024;
@@ -97,4 +97,6 @@ pub struct PeerCred {
     pub pid: i32,
     /// Data model in which the caller lays out its structures.
     pub model: Model,
+    /// Whether it may configure the network: its effective privileges hold `PRIV_SYS_NET_CONFIG`; elsewhere it is root.
+    pub net_config: bool,
 }

@@ -323,6 +323,12 @@ impl Client {
     }
 }
 
+/// The process that serves the door at `path`, whether it answers or not; none if there is no server.
+pub fn server(path: impl AsRef<Path>) -> Option<i32> {
+    let fd = sock::connect(path.as_ref(), SocketType::SEQPACKET).ok()?;
+    sock::peer(&fd, Model::NATIVE).ok().map(|server| server.pid)
+}
+
 fn connect(path: &Path, model: Model) -> io::Result<(OwnedFd, u64)> {
     let fd = sock::connect(path, SocketType::SEQPACKET)?;
     let closed = |e| if matches!(e, Errno::PIPE | Errno::CONNRESET) { Errno::AGAIN } else { e };

@@ -32,14 +32,17 @@ pub struct Listener {
     inode: (u64, u64),
 }
 
-/// A directory held open and the name of a socket in it.
-struct Place {
+/// A directory held open and the name of a socket in it. It is found as long as this lives, also by
+/// a process that may not enter the directories above any more.
+#[derive(Debug)]
+pub struct Place {
     dir: OwnedFd,
     name: OsString,
 }
 
 impl Place {
-    fn of(path: &Path) -> io::Result<Place> {
+    /// The place of the socket that is or will be at `path`.
+    pub fn of(path: &Path) -> io::Result<Place> {
         let name = path
             .file_name()
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not the name of a file"))?;
@@ -58,7 +61,11 @@ impl Place {
         Ok(SocketAddrUnix::new(&short)?)
     }
 
-    fn connect(&self, kind: SocketType) -> io::Result<OwnedFd> {
+    /// Connects to the socket there; the descriptor is blocking and close-on-exec.
+    ///
+    /// The error keeps its raw errno: ENOENT when there is no such file, ECONNREFUSED when its
+    /// server is gone.
+    pub fn connect(&self, kind: SocketType) -> io::Result<OwnedFd> {
         let fd = net::socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
         rustix::io::retry_on_intr(|| net::connect(&fd, &self.addr(&self.name).map_err(raw)?))?;
         Ok(fd)
@@ -73,10 +80,7 @@ fn naming(path: &Path, e: io::Error) -> io::Error {
     io::Error::new(e.kind(), format!("{}: {e}", path.display()))
 }
 
-/// Connects to the socket at `path`; the descriptor is blocking and close-on-exec.
-///
-/// The error keeps its raw errno: ENOENT when there is no such file, ECONNREFUSED when its server
-/// is gone.
+/// Connects to the socket at `path`, as [`Place::connect`] does.
 pub fn connect(path: &Path, kind: SocketType) -> io::Result<OwnedFd> {
     Place::of(path)?.connect(kind)
 }
@@ -90,6 +94,7 @@ pub fn peer(fd: impl AsFd, model: Model) -> io::Result<PeerCred> {
         gid: c.gid.as_raw(),
         pid: c.pid.as_raw_nonzero().get(),
         model,
+        net_config: c.uid.is_root(),
     })
 }
 

@@ -126,6 +126,8 @@ pub enum Error {
 pub struct Varpd {
     device: Overlay,
     log: Logger,
+    /// Who made it.
+    owner: u32,
     plugins: Mutex<BTreeMap<String, Arc<Plugin>>>,
     instances: Mutex<Instances>,
     lookups: Mutex<Lookups>,
@@ -162,6 +164,7 @@ impl Varpd {
         Ok(Arc::new(Varpd {
             device: Overlay::open(root)?,
             log,
+            owner: rustix::process::geteuid().as_raw(),
             plugins: Mutex::default(),
             instances: Mutex::default(),
             lookups: Mutex::default(),

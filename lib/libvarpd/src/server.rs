@@ -2,7 +2,7 @@
 //! What each door command does, and who may.
 //!
 //! Whoever changes something needs the privilege to configure the network (`PRIV_SYS_NET_CONFIG`);
-//! off illumos that is root and the user varpd runs as. The original asked for it only where the
+//! off illumos that is root, and the user who started varpd: not the one it became. The original asked for it only where the
 //! cache is changed and left CREATE, ACTIVATE, DESTROY and SETPROP to the permissions of the door's
 //! file (spec/varpd.md 9.10).
 use crate::message::{self, Answer, Request, Which};
@@ -13,10 +13,6 @@ use overlay_abi::errno::Errno;
 use overlay_abi::ids::{MacAddr, VarpdId};
 use overlay_abi::target::{overlay_targ_cache_entry_t, overlay_target_point_t};
 use std::sync::Arc;
-
-fn may_configure(cred: &PeerCred) -> bool {
-    cred.uid == 0 || cred.uid == rustix::process::geteuid().as_raw()
-}
 
 fn needs_privilege(request: &Request<'_>) -> bool {
     match request {
@@ -49,13 +45,17 @@ impl Varpd {
         };
         let result = request.and_then(|request| {
             // Before anything else, so that nobody learns which ids there are by being refused.
-            if needs_privilege(&request) && !may_configure(cred) {
+            if needs_privilege(&request) && !self.may_configure(cred) {
                 return Err(Errno::EPERM);
             }
             self.execute(request)
         });
         self.stats.called(message::command(bytes), result.is_err());
         message::reply(bytes, cred.model, &result)
+    }
+
+    fn may_configure(&self, cred: &PeerCred) -> bool {
+        cred.net_config || cfg!(not(target_os = "illumos")) && cred.uid == self.owner
     }
 
     fn find(&self, id: VarpdId) -> Result<Arc<Instance>, Errno> {

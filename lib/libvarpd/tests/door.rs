@@ -36,12 +36,12 @@ fn errno(reply: &[u8]) -> Errno {
 
 fn me(model: Model) -> PeerCred {
     let uid = rustix::process::geteuid().as_raw();
-    PeerCred { uid, gid: 0, pid: 1, model }
+    PeerCred { uid, gid: 0, pid: 1, model, net_config: false }
 }
 
 /// A user who is neither root nor the one varpd runs as.
 fn stranger(model: Model) -> PeerCred {
-    PeerCred { uid: 54321, gid: 54321, pid: 1, model }
+    PeerCred { uid: 54321, gid: 54321, pid: 1, model, net_config: false }
 }
 
 #[test]
@@ -275,7 +275,7 @@ fn changes_need_the_privilege_before_anything_else() {
         }
     }
     assert_eq!(host.client.instance_lookup(LinkId(1)), Ok(id), "still there");
-    let root = PeerCred { uid: 0, ..stranger(Model::Lp64) };
+    let root = PeerCred { net_config: true, ..stranger(Model::Lp64) };
     let mut m = message(VARPD_CLIENT_DESTROY, 616);
     put(&mut m, 8, &id.0.to_ne_bytes());
     assert_eq!(errno(&host.varpd.answer(&m, &root)), Errno(0));

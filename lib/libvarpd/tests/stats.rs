@@ -109,7 +109,8 @@ fn door_calls_are_counted_by_command() {
     assert!(host.client.instance_activate(id).is_err());
     assert!(host.client.instance_lookup(LinkId(5)).is_err());
     host.client.instance_lookup(LinkId(1)).unwrap();
-    let cred = door::PeerCred { uid: 0, gid: 0, pid: 1, model: door::Model::Lp64 };
+    let cred =
+        door::PeerCred { uid: 0, gid: 0, pid: 1, model: door::Model::Lp64, net_config: true };
     host.varpd.answer(b"nonsense", &cred);
     let of = host.varpd.report().varpd;
     assert_eq!(door(&of, "create"), (1, 0));

@@ -13,6 +13,7 @@
 //! An executable that loads plugins must export libvarpd's functions: see build.rs of libvarpd.
 
 pub mod frames;
+pub mod process;
 
 use devctl::server::{Handle, Kernel, Server, UserMem};
 use devctl::{Model, OpenFlags, PeerCred, Root};
@@ -75,6 +76,13 @@ pub struct State {
     last_request: u64,
 }
 
+impl State {
+    /// Whether a varpd has the device.
+    pub fn is_open(&self) -> bool {
+        self.opened
+    }
+}
+
 /// The kernel.
 #[derive(Clone, Default)]
 pub struct FakeOverlay(Arc<(Mutex<State>, Condvar)>);
@@ -119,11 +127,13 @@ impl FakeOverlay {
 
     /// Waits until a condition on the state holds.
     pub fn wait(&self, what: &str, mut holds: impl FnMut(&State) -> bool) {
-        let end = Instant::now() + Duration::from_secs(5);
+        let end = Instant::now() + process::LIMIT;
         let mut state = self.state();
         while !holds(&state) {
             let left = end.checked_duration_since(Instant::now());
             let left = left.unwrap_or_else(|| panic!("timed out: {what}"));
+            // Not every change is told.
+            let left = left.min(Duration::from_millis(50));
             state = self.0.1.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }

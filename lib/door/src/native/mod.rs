@@ -141,6 +141,11 @@ fn target(file: &File) -> Option<libc::pid_t> {
     check(unsafe { sys::door_info(file.as_raw_fd(), &mut info) }).ok().map(|_| info.target)
 }
 
+/// The process that serves the door at `path`, whether it answers or not; none if there is no server.
+pub fn server(path: impl AsRef<Path>) -> Option<i32> {
+    target(&File::open(path).ok()?).filter(|pid| *pid != -1)
+}
+
 thread_local! {
     /// What this thread returned last.
     static REPLY: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -190,12 +195,15 @@ fn caller() -> Option<PeerCred> {
     // SAFETY: allocates one, which is freed below.
     check(unsafe { sys::door_ucred(&mut cred) }).ok()?;
     // SAFETY: a credential that nobody else has.
-    let (uid, gid, pid) = unsafe {
+    let (uid, gid, pid, net_config) = unsafe {
         let ids = (libc::ucred_geteuid(cred), libc::ucred_getegid(cred), libc::ucred_getpid(cred));
+        let effective = sys::ucred_getprivset(cred, c"Effective".as_ptr());
+        let net_config =
+            !effective.is_null() && sys::priv_ismember(effective, c"sys_net_config".as_ptr()) != 0;
         libc::ucred_free(cred);
-        ids
+        (ids.0, ids.1, ids.2, net_config)
     };
-    Some(PeerCred { uid, gid, pid, model: model(pid)? })
+    Some(PeerCred { uid, gid, pid, model: model(pid)?, net_config })
 }
 
 /// Where `psinfo_t` of proc(5) has `pr_dmodel` for a 64-bit reader, and its values.

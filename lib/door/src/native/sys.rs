@@ -46,6 +46,9 @@ unsafe extern "C" {
     pub fn door_call(door: c_int, arg: *mut Arg) -> c_int;
     /// Returns only if it fails.
     pub fn door_return(data: *const c_char, size: usize, desc: *mut c_void, num: c_uint) -> c_int;
+    /// A set that belongs to the credential.
+    pub fn ucred_getprivset(cred: *const libc::ucred_t, which: *const c_char) -> *const c_void;
+    pub fn priv_ismember(set: *const c_void, privilege: *const c_char) -> c_int;
     pub fn fattach(fd: c_int, path: *const c_char) -> c_int;
     pub fn fdetach(path: *const c_char) -> c_int;
 }
