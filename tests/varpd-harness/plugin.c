@@ -80,6 +80,7 @@
 
 struct {
 	int create, start, stop, destroy, running, wrong, registered;
+	int answered;
 } calls;
 
 typedef struct {
@@ -245,6 +246,7 @@ answer_now(void *arg)
 #endif
 	for (i = 0; i < ANSWERS; i++)
 		a->reply(a->handle, ANSWER);
+	COUNT(answered);
 	free(a);
 	return (NULL);
 }

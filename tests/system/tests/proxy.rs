@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!    guest 1 <-TAP-> host 1: fakekerneld, varpd <-- veth --> host 2: fakekerneld, varpd <-TAP-> guest 2
-//!    10.5.0.1, fd05::1     192.0.2.1                          192.0.2.2      10.5.0.2, fd05::2, dnsmasq
+//!    10.1.0.1, fd05::1     192.0.2.1                          192.0.2.2      10.1.0.2, fd05::2, dnsmasq
 //! ```
 //!
 //! No broadcast or multicast crosses the overlay: what the guests know of each other, varpd told them.
@@ -13,7 +13,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+use system_tests::packet::PacketSocket;
 use system_tests::{Netns, NetnsHost, cannot_use_netns, checked, skip};
+use varpd_harness::frames::{ASKER, KINDS, Kind, OWNER, arp_request, solicitation, tagged};
 
 const EXE: &str = env!("CARGO_BIN_EXE_overlay-tools");
 const TAP: &str = "tap0";
@@ -62,7 +64,7 @@ impl Setup {
         // The second guest has the DHCP server of both.
         let host = |n| {
             serde_json::json!({
-                "ip": format!("192.0.2.{n}"), "port": 4789, "arp": format!("10.5.0.{n}"),
+                "ip": format!("192.0.2.{n}"), "port": 4789, "arp": format!("10.1.0.{n}"),
                 "ndp": format!("fd05::{n}"), "dhcp-proxy": mac(2),
             })
         };
@@ -172,18 +174,18 @@ fn a_linux_guest_finds_its_neighbours_over_ipv4_and_ipv6() -> Result<()> {
     let s = Setup::new("nb")?;
     let [g1, g2] = s.guests();
     for (n, guest) in [(1, g1), (2, g2)] {
-        add_address(guest, &format!("10.5.0.{n}/24"))?;
+        add_address(guest, &format!("10.1.0.{n}/24"))?;
         add_address(guest, &format!("fd05::{n}/64"))?;
     }
     for (guest, other) in [(g1, 2), (g2, 1)] {
-        for target in [format!("10.5.0.{other}"), format!("fd05::{other}")] {
+        for target in [format!("10.1.0.{other}"), format!("fd05::{other}")] {
             ping(guest, &target)?;
             let entry = neighbour(guest, &target)?;
             ensure!(entry.contains(&linux_mac(other)), "{target}: {entry}");
         }
     }
     // Nobody has these.
-    for target in ["10.5.0.99", "fd05::99"] {
+    for target in ["10.1.0.99", "fd05::99"] {
         let ping = g1.command("ping").args(["-q", "-n", "-c", "1", "-W", "1", target]).output()?;
         ensure!(!ping.status.success(), "{ping:?}");
         let entry = neighbour(g1, target)?;
@@ -191,7 +193,7 @@ fn a_linux_guest_finds_its_neighbours_over_ipv4_and_ipv6() -> Result<()> {
     }
     // A guest that has forgotten asks again.
     g1.ip(&["neigh", "flush", "dev", TAP])?;
-    ping(g1, "10.5.0.2")?;
+    ping(g1, "10.1.0.2")?;
     ping(g1, "fd05::2")?;
     s.stop()
 }
@@ -211,15 +213,77 @@ fn duplicate_address_detection_is_not_misled() -> Result<()> {
     }
     g1.ip(&["addr", "del", "fd05::2/64", "dev", TAP])?;
     // In IPv4 varpd answers a probe: not the owner itself.
-    ensure!(!is_taken(g1, "10.5.0.1")?, "by the guest itself");
-    ensure!(is_taken(g1, "10.5.0.2")?, "by the other guest");
-    ensure!(!is_taken(g1, "10.5.0.99")?, "by nobody");
+    ensure!(!is_taken(g1, "10.1.0.1")?, "by the guest itself");
+    ensure!(is_taken(g1, "10.1.0.2")?, "by the other guest");
+    ensure!(!is_taken(g1, "10.1.0.99")?, "by nobody");
     // And no announcement.
-    g1.ip(&["addr", "add", "10.5.0.1/24", "dev", TAP])?;
-    let announce = ["arping", "-U", "-c", "2", "-I", TAP, "10.5.0.1"];
+    g1.ip(&["addr", "add", "10.1.0.1/24", "dev", TAP])?;
+    let announce = ["arping", "-U", "-c", "2", "-I", TAP, "10.1.0.1"];
     let out = checked(g1.command("busybox").args(announce))?;
     let text = String::from_utf8_lossy(&out.stdout).into_owned();
     ensure!(text.contains("Received 0 response"), "{text}");
+    s.stop()
+}
+
+#[test]
+fn answers_have_the_vlan_tag_of_the_question() -> Result<()> {
+    if let Some(why) = cannot_run() {
+        skip(why);
+        return Ok(());
+    }
+    let s = Setup::new("vt")?;
+    let [g1, _] = s.guests();
+    let asked = g1.run(|| {
+        let socket = PacketSocket::open(TAP)?;
+        let solicitation = solicitation("fd05::2".parse()?, Some(ASKER));
+        for (kind, plain) in [(Kind::Arp, arp_request()), (Kind::Ndp, solicitation)] {
+            for question in [tagged(&plain, 0x6007), plain] {
+                socket.send(&question)?;
+                let answer = socket.receive(|frame| frame[..12] == [ASKER.0, OWNER.0].concat())?;
+                kind.check(&question, &answer);
+            }
+        }
+        Ok(())
+    });
+    asked.join().expect("a good answer")?;
+    s.stop()
+}
+
+/// Each bit of each question flipped, and each truncation: some are answered, none does harm.
+#[test]
+fn a_hostile_guest_is_answered_or_not_and_others_go_on() -> Result<()> {
+    if let Some(why) = cannot_run() {
+        skip(why);
+        return Ok(());
+    }
+    let s = Setup::new("ho")?;
+    let [g1, g2] = s.guests();
+    for (n, guest) in [(1, g1), (2, g2)] {
+        guest.ip(&["addr", "add", &format!("10.1.0.{n}/24"), "dev", TAP])?;
+    }
+    let sent = g1.run(|| {
+        let socket = PacketSocket::open(TAP)?;
+        let mut sent = 0;
+        for question in KINDS.map(Kind::question) {
+            let question = tagged(&question, 5);
+            // All of the headers.
+            for bit in 0..question.len().min(100) * 8 {
+                let mut frame = question.clone();
+                frame[bit / 8] ^= 1 << (bit % 8);
+                socket.send(&frame)?;
+                sent += 1;
+            }
+            for len in 14..question.len() {
+                socket.send(&question[..len])?;
+                sent += 1;
+            }
+        }
+        socket.receive(|frame| frame[..12] == [ASKER.0, OWNER.0].concat())?;
+        Ok(sent)
+    });
+    ensure!(sent.join().expect("thread panicked")? > 2000);
+    ping(g1, "10.1.0.2")?;
+    ping(g2, "10.1.0.1")?;
     s.stop()
 }
 
@@ -242,7 +306,7 @@ fn a_dhcp_client_gets_its_lease_from_a_server_behind_the_overlay() -> Result<()>
     let s = Setup::new("dc")?;
     let [client, server] = s.guests();
     let file = |name: &str| s.dir.path().join(name).display().to_string();
-    server.ip(&["addr", "add", "10.5.0.2/24", "dev", TAP])?;
+    server.ip(&["addr", "add", "10.1.0.2/24", "dev", TAP])?;
     let log = file("dnsmasq.log");
     let out = std::fs::File::create(&log)?;
     // A server that sends its answers to the client's address, as RFC 2131 4.1 has it: broadcasts do not cross the
@@ -257,8 +321,8 @@ fn a_dhcp_client_gets_its_lease_from_a_server_behind_the_overlay() -> Result<()>
         "--pid-file=",
     ]);
     command.args(["--bind-interfaces", "--log-dhcp", "--log-facility=-", "--interface", TAP]);
-    command.args(["--dhcp-authoritative", "--dhcp-range=10.5.0.1,10.5.0.1,255.255.255.0,10m"]);
-    command.arg(format!("--dhcp-host={},10.5.0.1", linux_mac(1)));
+    command.args(["--dhcp-authoritative", "--dhcp-range=10.1.0.1,10.1.0.1,255.255.255.0,10m"]);
+    command.arg(format!("--dhcp-host={},10.1.0.1", linux_mac(1)));
     command.arg(format!("--dhcp-leasefile={}", file("leases")));
     command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out);
     let _server = Running(command.spawn()?);
@@ -278,7 +342,7 @@ fn a_dhcp_client_gets_its_lease_from_a_server_behind_the_overlay() -> Result<()>
     checked(client.command("busybox").args(ask))
         .with_context(|| std::fs::read_to_string(&log).unwrap_or_default())?;
     let text = std::fs::read_to_string(&bound)?;
-    ensure!(text.trim() == "10.5.0.1/24 from 10.5.0.2 for 600", "{text}");
-    ping(client, "10.5.0.2")?;
+    ensure!(text.trim() == "10.1.0.1/24 from 10.1.0.2 for 600", "{text}");
+    ping(client, "10.1.0.2")?;
     s.stop()
 }

@@ -27,6 +27,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -454,26 +455,35 @@ impl Host {
 
     /// How often the n-th C plugin's functions were called.
     pub fn calls(&self, n: usize) -> Calls {
-        let library = self.library(n);
+        self.plugin(n).calls()
+    }
+
+    /// The n-th C plugin.
+    pub fn plugin(&self, n: usize) -> CPlugin {
+        let path = self.dir.path().join(format!("p{n}.so"));
+        // SAFETY: loaded already; this finds it.
+        CPlugin(unsafe { libloading::Library::new(path) }.unwrap())
+    }
+}
+
+/// A loaded plugin made of `plugin.c`.
+pub struct CPlugin(libloading::Library);
+
+impl CPlugin {
+    /// How often its functions were called.
+    pub fn calls(&self) -> Calls {
         // SAFETY: plugin.c defines it as a structure of these members.
-        let calls = unsafe { library.get::<*const Calls>(b"calls\0") }.unwrap();
+        let calls = unsafe { self.0.get::<*const Calls>(b"calls\0") }.unwrap();
         // SAFETY: as above; it stays loaded. Each member is a word.
         unsafe { calls.read_volatile() }
     }
 
-    /// Lets the threads of the n-th C plugin, made with `HELD`, answer.
-    pub fn release(&self, n: usize) {
-        let library = self.library(n);
+    /// Lets its threads answer, if it was made with `HELD`.
+    pub fn release(&self) {
         // SAFETY: plugin.c defines it as an int, which it reads atomically.
-        let go = unsafe { library.get::<*const std::sync::atomic::AtomicI32>(b"go\0") }.unwrap();
+        let go = unsafe { self.0.get::<*const AtomicI32>(b"go\0") }.unwrap();
         // SAFETY: as above; it stays loaded.
-        unsafe { &**go }.store(1, std::sync::atomic::Ordering::SeqCst);
-    }
-
-    fn library(&self, n: usize) -> libloading::Library {
-        let path = self.dir.path().join(format!("p{n}.so"));
-        // SAFETY: loaded already; this finds it.
-        unsafe { libloading::Library::new(path) }.unwrap()
+        unsafe { &**go }.store(1, Ordering::SeqCst);
     }
 }
 
@@ -501,6 +511,8 @@ pub struct Calls {
     pub wrong: i32,
     /// What the last registration returned, in numbers of the host.
     pub register: i32,
+    /// Questions that it has done with.
+    pub answered: i32,
 }
 
 /// A file that cargo put where the test is, or one level up.

@@ -157,7 +157,7 @@ fn an_answer_that_the_kernel_does_not_take_is_dropped() {
     let requests = KINDS.map(|kind| host.kernel.ask_about(7, id.0, kind.question()));
     wait_for_calls(&host, 3 + 3);
     host.kernel.state().links.clear();
-    host.release(0);
+    host.plugin(0).release();
     for request in requests {
         assert_eq!(host.kernel.answer(request), None);
     }
@@ -200,11 +200,36 @@ fn answers_after_the_instance_was_destroyed_are_recognized_and_harmless() {
     wait_for_calls(&host, 40 + 30);
     host.client.instance_destroy(id).unwrap();
     assert!(host.kernel.state().outstanding.is_empty());
-    host.release(0);
+    host.plugin(0).release();
     wait_for_log(&host, "whose instance was destroyed meanwhile", 40);
     assert_eq!(answered(&host), 0);
     assert_eq!(host.client.instance_lookup(LinkId(7)), Err(overlay_abi::errno::Errno::ENOENT));
     assert_eq!(host.varpd.forgotten(), 40);
+}
+
+/// The original could die of answers that came while it went down.
+#[test]
+fn regression_os_4397_answers_while_varpd_goes_down() {
+    let host = host(&[&["HELD"]]);
+    let id = active(&host, 7, "test");
+    for _ in 0..10 {
+        for kind in KINDS {
+            host.kernel.ask_about(7, id.0, kind.question());
+        }
+        host.kernel.ask(7, id.0, [2, 0, 0, 0, 0, 9]);
+    }
+    wait_for_calls(&host, 40 + 30);
+    let plugin = host.plugin(0);
+    std::thread::scope(|s| {
+        s.spawn(|| plugin.release());
+        drop(host);
+    });
+    let end = Instant::now() + Duration::from_secs(60);
+    while plugin.calls().answered < 40 {
+        assert!(Instant::now() < end, "{:?}", plugin.calls());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(plugin.calls().wrong, 0);
 }
 
 /// The original sent the kernel what was on its stack.

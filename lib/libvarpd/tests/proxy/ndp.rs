@@ -195,3 +195,45 @@ fn regression_smoltcp_ndisc_option_length_0() {
         assert_eq!(ask(Kind::Ndp, &frame), Err(Refusal::OptionLength), "{kind}");
     }
 }
+
+/// FreeBSD used an ICMPv6 error after it had freed it, and believed any MTU: errors are not for us.
+#[test]
+fn regression_freebsd_icmpv6_errors() {
+    for kind in (0..=255).filter(|kind| *kind != 135) {
+        for mtu in [0, 1, 1279, u32::MAX] {
+            let inner = solicitation(OWNER_V6, Some(ASKER));
+            let message = [&[kind, 0, 0, 0], &mtu.to_be_bytes()[..], &inner[IP..]].concat();
+            let mut frame = icmpv6(ASKER_V6, ALL_NODES, &message);
+            resum(Kind::Ndp, &mut frame);
+            assert_eq!(ask(Kind::Ndp, &frame), Err(Refusal::NotSolicitation), "{kind}");
+        }
+    }
+}
+
+/// smoltcp 636: the length of an extension header times 8 went over. There are no such headers here.
+#[test]
+fn regression_smoltcp_636_extension_headers() {
+    for next in (0..=255).filter(|next| *next != 58) {
+        for units in [0, 1, 31, 32, 255] {
+            let result = edited(Kind::Ndp, |f| {
+                f[IP + 6] = next;
+                let header = [58, units, 0, 0, 0, 0, 0, 0];
+                f.splice(ICMP..ICMP, header);
+                f[IP + 5] += 8;
+            });
+            assert_eq!(result, Err(Refusal::Protocol), "{next} {units}");
+        }
+    }
+}
+
+/// PixieFail: an IA_NA option of DHCPv6 shorter than itself. DHCPv6 is not proxied.
+#[test]
+fn regression_cve_2023_45229_dhcpv6() {
+    let option = [0, 3, 0, 2, 0, 0];
+    let message = [&[1, 0, 0, 1][..], &option].concat();
+    let udp = [&[2, 34, 2, 35, 0, 8 + message.len() as u8, 0, 0][..], &message].concat();
+    let mut frame = icmpv6(ASKER_V6, "ff02::1:2".parse().unwrap(), &udp);
+    frame[IP + 6] = 17;
+    frame.resize(ICMP + 40, 0);
+    assert_eq!(ask(Kind::Ndp, &frame), Err(Refusal::Protocol));
+}
