@@ -95,7 +95,15 @@ unsafe fn out<'a, T>(out: *mut T) -> Result<&'a mut T, Errno> {
     unsafe { out.as_mut() }.ok_or(Errno::EINVAL)
 }
 
-/// The error number of an I/O error.
+/// The error number of an I/O error, which may have words instead of a number.
 fn errno(e: &std::io::Error) -> Errno {
-    e.raw_os_error().map_or(Errno::EIO, Errno::from_host)
+    use std::io::ErrorKind;
+    match (e.raw_os_error(), e.kind()) {
+        (Some(code), _) => Errno::from_host(code),
+        (None, ErrorKind::NotFound) => Errno::ENOENT,
+        (None, ErrorKind::PermissionDenied) => Errno::EACCES,
+        (None, ErrorKind::AlreadyExists) => Errno::EEXIST,
+        (None, ErrorKind::AddrInUse) => Errno::EADDRINUSE,
+        (None, _) => Errno::EIO,
+    }
 }

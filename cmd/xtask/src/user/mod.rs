@@ -94,7 +94,7 @@ pub fn run(root: &Path) -> Result<Vec<Built>> {
     let release = dir.join(TARGET).join("release");
     let ship = |artifact: Artifact| -> Result<Built> {
         let path = out.join(&artifact.file);
-        execute(Command::new("strip").arg(release.join(&artifact.file)).arg("-o").arg(&path))?;
+        execute(Command::new("strip").arg(release.join(&artifact.made)).arg("-o").arg(&path))?;
         Ok(Built { artifact, path })
     };
     let files: Vec<Built> = packages.artifacts.into_iter().map(ship).collect::<Result<_>>()?;

@@ -8,6 +8,9 @@
 //! build = false
 //! reason = "stands for the kernel where there is none"
 //! ```
+//!
+//! A library is named as cargo does, or, where the workspace has that name already, as its manifest
+//! says: `library = "libvarpd.so"`.
 
 use super::ld::map_globals;
 use anyhow::{Context, Result, bail};
@@ -37,6 +40,8 @@ pub struct Artifact {
     /// What loads it.
     pub kind: Kind,
     /// As cargo names the file.
+    pub made: String,
+    /// As it is called.
     pub file: String,
     /// What it exports, in order, from `exports.map` beside its manifest.
     pub exports: Vec<String>,
@@ -82,10 +87,12 @@ fn from_json(metadata: &Value) -> Result<Packages> {
             let exports = exports.clone();
             if has("kind", "bin") {
                 let file = text(&target["name"])?.to_owned();
-                all.artifacts.push(Artifact { kind: Kind::Program, file, exports });
+                let made = file.clone();
+                all.artifacts.push(Artifact { kind: Kind::Program, made, file, exports });
             } else if has("kind", "cdylib") {
-                let file = format!("lib{name}.so");
-                all.artifacts.push(Artifact { kind: Kind::Library, file, exports });
+                let made = format!("lib{name}.so");
+                let file = illumos["library"].as_str().unwrap_or(&made).to_owned();
+                all.artifacts.push(Artifact { kind: Kind::Library, made, file, exports });
             }
         }
     }
@@ -134,6 +141,13 @@ mod tests {
         let files: Vec<_> = all.artifacts.iter().map(|a| (a.kind, a.file.as_str())).collect();
         assert_eq!(files, [(Kind::Library, "liba_b.so"), (Kind::Program, "a-b")]);
         assert_eq!(all.artifacts[0].soname(), "liba_b.so.1");
+    }
+
+    #[test]
+    fn a_library_may_have_a_name_of_its_own() {
+        let all = from_json(&package(json!({"library": "libc.so"}))).unwrap();
+        let library = &all.artifacts[0];
+        assert_eq!((library.made.as_str(), library.soname().as_str()), ("liba_b.so", "libc.so.1"));
     }
 
     #[test]

@@ -77,7 +77,7 @@ impl Bench {
             Kind::Library => "libvarpd_x.so",
         };
         link(&self.dir, file, text, args);
-        let artifact = Artifact { kind, file: file.into(), exports: vec![] };
+        let artifact = Artifact { kind, made: file.into(), file: file.into(), exports: vec![] };
         let report = audit(&self.dir.path().join(file), &artifact, &self.list).unwrap();
         report.findings.iter().map(Finding::to_string).collect()
     }
@@ -126,7 +126,8 @@ fn type_of_file() {
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[7] = 3; // EI_OSABI: Linux
     std::fs::write(&path, bytes).unwrap();
-    let plugin = Artifact { kind: Kind::Library, file: "libvarpd_x.so".into(), exports: vec![] };
+    let file = String::from("libvarpd_x.so");
+    let plugin = Artifact { kind: Kind::Library, made: file.clone(), file, exports: vec![] };
     let report = audit(&path, &plugin, &bench.list).unwrap();
     only(&report.findings.iter().map(Finding::to_string).collect::<Vec<_>>(), "type: EI_OSABI");
 }
