@@ -35,6 +35,8 @@
  *	SIZE		size that vpo_getprop claims
  *	NAMELESS	its property has no name
  *	UNKNOWN		calls a function that varpd does not have
+ *	FAIL		this function of the vector fails with ENXIO, or has no
+ *			destination
  *	CRASH		dies in this function of the vector, or in
  *			"initialization"
  *	CRASH_BY	of this signal, default SIGSEGV; 0 is a stack
@@ -135,13 +137,24 @@ crash_in(const char *function)
 #define	crash_in(function)	((void)0)
 #endif
 
+#ifdef FAIL
+#define	fail_in(function, result) \
+	do { \
+		crash_in(function); \
+		if (strcmp(function, FAIL) == 0) \
+			return (result); \
+	} while (0)
+#else
+#define	fail_in(function, result)	crash_in(function)
+#endif
+
 static int
 test_create(varpd_provider_handle_t *handle, void **out,
     overlay_plugin_dest_t dest)
 {
 	test_t *t = calloc(1, sizeof (*t));
 
-	crash_in("vpo_create");
+	fail_in("vpo_create", ENXIO);
 	COUNT(create);
 	t->handle = handle;
 	/* Callbacks are allowed from anywhere, also from here. */
@@ -156,7 +169,7 @@ test_start(void *arg)
 {
 	test_t *t = arg;
 
-	crash_in("vpo_start");
+	fail_in("vpo_start", ENXIO);
 	COUNT(start);
 #ifdef PANIC
 	libvarpd_panic("link %d of %s: %lx %.2f %d %d %d %s", 4711, NAME,
@@ -209,7 +222,7 @@ point(overlay_target_point_t *p)
 static int
 test_default(void *arg, overlay_target_point_t *p)
 {
-	crash_in("vpo_default");
+	fail_in("vpo_default", VARPD_LOOKUP_DROP);
 	point(p);
 	return (ANSWER);
 }
@@ -395,7 +408,7 @@ test_lookup(void *arg, varpd_query_handle_t *query,
 static int
 test_nprops(void *arg, uint_t *n)
 {
-	crash_in("vpo_nprops");
+	fail_in("vpo_nprops", ENXIO);
 	*n = 1;
 	return (0);
 }
@@ -403,7 +416,7 @@ test_nprops(void *arg, uint_t *n)
 static int
 test_propinfo(void *arg, const uint_t id, varpd_prop_handle_t *prop)
 {
-	crash_in("vpo_propinfo");
+	fail_in("vpo_propinfo", ENXIO);
 	if (id != 0)
 		return (EINVAL);
 #ifndef NAMELESS
@@ -425,7 +438,7 @@ test_getprop(void *arg, const char *name, void *buf, uint32_t *size)
 	test_t *t = arg;
 	size_t len = strlen(t->text);
 
-	crash_in("vpo_getprop");
+	fail_in("vpo_getprop", ENXIO);
 	if (strcmp(name, NAME "/text") != 0)
 		return (EINVAL);
 	if (*size != 256)
@@ -444,7 +457,7 @@ test_setprop(void *arg, const char *name, const void *value,
 {
 	test_t *t = arg;
 
-	crash_in("vpo_setprop");
+	fail_in("vpo_setprop", ENXIO);
 	if (strcmp(name, NAME "/text") != 0 || size == 0 ||
 	    ((const char *)value)[size - 1] != '\0')
 		return (EINVAL);
@@ -457,7 +470,7 @@ test_setprop(void *arg, const char *name, const void *value,
 static int
 test_save(void *arg, nvlist_t *list)
 {
-	crash_in("vpo_save");
+	fail_in("vpo_save", ENXIO);
 	return (0);
 }
 
@@ -465,7 +478,7 @@ static int
 test_restore(nvlist_t *list, varpd_provider_handle_t *handle,
     overlay_plugin_dest_t dest, void **out)
 {
-	crash_in("vpo_restore");
+	fail_in("vpo_restore", ENXIO);
 	return (test_create(handle, out, dest));
 }
 

@@ -5,7 +5,7 @@
 //! loads it: there the load in progress is found. It can fail in many ways, none of which stops
 //! varpd; each is logged with the file's name. Objects are never unloaded, registered or not, since
 //! their code may run anywhere.
-use crate::{Error, Varpd, crash, lock};
+use crate::{Error, Varpd, crash, lock, prop};
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use overlay_abi::errno::Errno;
 use overlay_abi::provider::*;
@@ -150,6 +150,11 @@ pub(crate) fn load_dir(varpd: &Varpd, dir: &Path) -> Result<(), Error> {
     let files = read().map_err(|source| Error::PluginDir { path: dir.clone(), source })?;
     for file in files {
         load(varpd, &file);
+    }
+    let (_, left_out) = prop::search_values(&varpd.plugins());
+    if left_out > 0 {
+        slog::warn!(varpd.log, "the possible values of the property search have no room for the \
+            names of all plugins, which work nevertheless"; "left_out" => left_out);
     }
     Ok(())
 }

@@ -52,6 +52,18 @@ pub(crate) fn with_draft<T>(
     Some(result)
 }
 
+/// The values `search` may have, as many as fit, and how many names do not.
+pub(crate) fn search_values(plugins: &[String]) -> (Possible, usize) {
+    let mut possible = Possible::default();
+    let left_out = plugins.iter().filter(|name| {
+        let before = possible.size();
+        possible.add_str(name.as_bytes());
+        possible.size() == before
+    });
+    let left_out = left_out.count();
+    (possible, left_out)
+}
+
 impl Instance {
     /// How many properties there are.
     pub fn nprops(&self) -> Result<u32, Errno> {
@@ -87,10 +99,7 @@ impl Instance {
     }
 
     fn search_info(&self) -> Result<PropInfo, Errno> {
-        let mut possible = Possible::default();
-        for name in self.varpd().ok_or(Errno::ENOENT)?.plugins() {
-            possible.add_str(name.as_bytes());
-        }
+        let (possible, _) = search_values(&self.varpd().ok_or(Errno::ENOENT)?.plugins());
         Ok(PropInfo {
             name: SEARCH.to_owned(),
             kind: OVERLAY_PROP_T_STRING,

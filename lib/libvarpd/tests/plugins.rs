@@ -3,6 +3,7 @@
 use libvarpd::cabi;
 use overlay_abi::errno::Errno;
 use overlay_abi::ids::LinkId;
+use overlay_abi::props::{Values, parse_possible};
 use overlay_abi::provider::VARPD_CURRENT_VERSION;
 use overlay_abi::target::*;
 use std::ptr::{null, null_mut};
@@ -267,4 +268,74 @@ fn unknown_handles_are_ignored_and_logged() {
     }
     assert!(host.log.text().contains("with the handle of no instance"), "{}", host.log.text());
     assert_eq!(host.client.instance_lookup(LinkId(1)), Err(Errno::ENOENT));
+}
+
+/// What is asked of a plugin fails as the plugin says, and nothing else does.
+#[test]
+fn a_plugin_may_fail_in_each_of_its_functions() {
+    let fail = |function: &str, mode: &str| {
+        let define = format!("FAIL=\"{function}\"");
+        Host::with_c_plugins(&[&[mode, &define]])
+    };
+    let (point, dynamic) = ("MODE=1", "MODE=2");
+    let enxio = Errno::ENXIO;
+
+    let host = fail("vpo_create", dynamic);
+    host.kernel.add_link(1, VXLAN);
+    for _ in 0..2 {
+        assert_eq!(host.client.instance_create(LinkId(1), "test"), Err(enxio));
+    }
+    assert_eq!(host.client.instance_lookup(LinkId(1)), Err(Errno::ENOENT));
+    assert_eq!((host.calls(0).create, host.calls(0).destroy), (0, 0));
+
+    for (function, mode, error) in
+        [("vpo_start", dynamic, enxio), ("vpo_default", point, Errno(-1))]
+    {
+        let host = fail(function, mode);
+        let id = host.instance(1, "test");
+        for _ in 0..2 {
+            assert_eq!(host.client.instance_activate(id), Err(error), "{function}");
+        }
+        assert!(host.kernel.state().links[&1].associated.is_none());
+        host.client.instance_destroy(id).unwrap();
+        let calls = host.calls(0);
+        assert_eq!((calls.start, calls.stop), if mode == point { (2, 2) } else { (0, 0) });
+        assert_eq!((calls.destroy, calls.wrong), (1, 0));
+    }
+
+    for function in ["vpo_nprops", "vpo_propinfo", "vpo_getprop", "vpo_setprop"] {
+        let host = fail(function, dynamic);
+        let id = host.instance(1, "test");
+        let c = &host.client;
+        let fails = |f: &str| if f == function { Err(enxio) } else { Ok(()) };
+        assert_eq!(c.prop_nprops(id).map(drop), fails("vpo_nprops"));
+        assert_eq!(c.prop_info(id, 1).map(drop), fails("vpo_propinfo"));
+        // By name they are counted and described first.
+        let by_name = fails("vpo_nprops").and(fails("vpo_propinfo"));
+        assert_eq!(c.prop_info_by_name(id, "test/text").map(drop), by_name);
+        let (get, set) = (fails("vpo_getprop"), fails("vpo_setprop"));
+        assert_eq!(c.prop_get(id, 1).map(drop), fails("vpo_propinfo").and(get));
+        assert_eq!(c.prop_set(id, 1, b"two\0"), fails("vpo_propinfo").and(set));
+        // It works nevertheless.
+        c.instance_activate(id).unwrap();
+        assert!(host.kernel.answer(host.kernel.ask(1, id.0, [2; 6])).is_some());
+        c.instance_destroy(id).unwrap();
+        assert_eq!((host.calls(0).destroy, host.calls(0).wrong), (1, 0));
+    }
+}
+
+/// The original left out names without a word.
+#[test]
+fn defect_42_plugins_that_search_cannot_show_work_and_are_told() {
+    let names: Vec<String> = (0..4).map(|n| format!("{n}{}", "x".repeat(62))).collect();
+    let defines: Vec<String> = names.iter().map(|n| format!("NAME=\"{n}\"")).collect();
+    let defines: Vec<[&str; 1]> = defines.iter().map(|d| [d.as_str()]).collect();
+    let host = Host::with_c_plugins(&defines.iter().map(<[&str; 1]>::as_slice).collect::<Vec<_>>());
+    assert_eq!(host.varpd.plugins(), names);
+    assert!(host.log.text().contains("have no room for the names of all plugins"));
+    let id = host.instance(1, &names[3]);
+    let info = host.client.prop_info(id, 0).unwrap();
+    let Ok(Values::Texts(shown)) = parse_possible(&info.possible) else { panic!("no texts") };
+    assert_eq!(shown.collect::<Vec<_>>(), names[..3]);
+    assert_eq!(host.client.prop_get(id, 0).unwrap(), format!("{}\0", names[3]).as_bytes());
 }
