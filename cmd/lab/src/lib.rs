@@ -12,8 +12,8 @@
 //! a root directory of its own, so all of them run on one machine without privilege; guests are inside fakekerneld
 //! unless `--netns` asks for namespaces, which needs root.
 //!
-//! This one executable holds the other programs too (`dladm`, `fakekerneld`, `fkadm`, `varpd`), and is any of them
-//! when called by that name. So a lab starts its daemons from itself: what runs is what was built with it.
+//! This one executable holds the other programs too (`dladm`, `fakekerneld`, `fkadm`, `varpd`, `varpdadm`), and is any
+//! of them when called by that name. So a lab starts its daemons from itself: what runs is what was built with it.
 //!
 //! Invariants: daemons are stopped newest first (varpd before its kernel). The demo's daemons die with the demo,
 //! whatever ends it; those of `lab up` are recorded in [`state`] before they are used, so `lab down` finds them.
@@ -83,7 +83,7 @@ enum Cmd {
     },
     /// Run a command on a host: `lab exec h1 -- dladm show-overlay`.
     ///
-    /// The lab's own dladm, fkadm, varpd and fakekerneld come first in PATH and know the host. In a lab started with
+    /// The lab's own dladm, fkadm, varpd, varpdadm and fakekerneld come first in PATH and know the host. In a lab started with
     /// --netns, HOST may also be a guest: the command runs in its namespace.
     Exec {
         /// The lab, when several are up.
@@ -113,6 +113,7 @@ pub fn main() -> ExitCode {
             "dladm" => dladm::main(args),
             "fakekerneld" => fakekerneld::main(args),
             "fkadm" => fkadm::main(args),
+            "varpdadm" => varpdadm::main(args),
             _ => varpd::main(args),
         };
     }

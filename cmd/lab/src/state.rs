@@ -17,7 +17,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// The programs in this executable.
-pub const APPLETS: &[&str] = &["dladm", "fakekerneld", "fkadm", "varpd"];
+pub const APPLETS: &[&str] = &["dladm", "fakekerneld", "fkadm", "varpd", "varpdadm"];
 
 /// The directory that holds all labs of this user.
 #[must_use]

@@ -280,6 +280,17 @@ impl Client {
         self.call(VARPD_CLIENT_SETPROP, &mut arg)
     }
 
+    /// What varpd says of itself, a text in JSON: `libvarpd::status::Status`.
+    ///
+    /// # Errors
+    /// `EINVAL`: a varpd that does not know this; `EPROTO`: it is no text.
+    pub fn status(&self) -> Result<String, Errno> {
+        let mut message = vec![0; size_of::<varpd_client_arg_t>()];
+        put(&mut message, VARPD_ADM_STATUS, &[0u8; 0]);
+        let mut reply = self.exchange(&message)?;
+        String::from_utf8(reply.split_off(HEADER)).map_err(|_| Errno::EPROTO)
+    }
+
     fn call<T>(&self, command: u32, arg: &mut T) -> Result<(), Errno>
     where
         T: FromBytes + IntoBytes + Immutable + KnownLayout,

@@ -56,6 +56,11 @@ impl Gate {
         Some(Pass(self))
     }
 
+    /// How far the instance has come.
+    pub fn phase(&self) -> Phase {
+        lock(&self.state).phase
+    }
+
     /// Lets lookups in.
     pub fn open(&self) {
         lock(&self.state).phase = Phase::Started;

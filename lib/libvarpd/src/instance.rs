@@ -111,6 +111,11 @@ impl Instance {
         self.varpd.upgrade()
     }
 
+    /// How far it has come.
+    pub(crate) fn phase(&self) -> Phase {
+        self.gate.phase()
+    }
+
     /// Leave to call the plugin, and the object to call it with. `None` once it was destroyed, or,
     /// if `least` is `Started`, while it is not started.
     pub(crate) fn enter(&self, least: Phase) -> Option<(Pass<'_>, *mut c_void)> {

@@ -25,6 +25,7 @@
 //! | `proxy` | answering ARP, neighbour discovery and DHCP |
 //! | `frame` | Ethernet frames that varpd makes itself |
 //! | `cabi` | the C functions plugins call |
+//! | `status` | what it says of itself to varpdadm |
 //! | `stats` | what is counted, by instance; Prometheus' text of it |
 //! | `token` | handles given to plugins, which are numbers and never pointers |
 //!
@@ -82,6 +83,7 @@ pub mod query;
 mod reread;
 mod server;
 pub mod stats;
+pub mod status;
 pub mod token;
 
 use devctl::Root;
@@ -132,6 +134,7 @@ pub struct Varpd {
     instances: Mutex<Instances>,
     lookups: Mutex<Lookups>,
     lookups_done: Condvar,
+    started: f64,
     stats: stats::OfVarpd,
 }
 
@@ -169,6 +172,7 @@ impl Varpd {
             instances: Mutex::default(),
             lookups: Mutex::default(),
             lookups_done: Condvar::new(),
+            started: stats::now(),
             stats: stats::OfVarpd::default(),
         }))
     }

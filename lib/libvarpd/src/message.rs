@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! Door messages (spec/varpd.md 3): bytes to request, answer to bytes. No I/O, no state, no panic.
 //!
-//! A reply is the request with the fields filled in that the command returns, and the error. So it
+//! A reply to one of the original's commands is the request with the fields filled in that the command returns, and the error. So it
 //! has the length of the request, and what the server does not know about it goes back as it came.
 use crate::prop::PropInfo;
 use door::Model;
@@ -51,6 +51,8 @@ pub enum Request<'a> {
     CacheSet(VarpdId, MacAddr, varpd_client_cache_entry_t),
     /// Some entries from a marker on: as many as were asked for and there is room for.
     CacheWalk(VarpdId, u64, u16),
+    /// Everything varpd says of itself.
+    Status,
 }
 
 /// The property meant.
@@ -81,6 +83,8 @@ pub enum Answer {
     Entry(varpd_client_cache_entry_t),
     /// Entries of a walk and the marker to go on with.
     Entries(u64, Vec<overlay_targ_cache_entry_t>),
+    /// A text, which makes the reply as long as it is.
+    Text(String),
 }
 
 /// Reads a message of a client of data model `model`.
@@ -91,7 +95,8 @@ pub enum Answer {
 pub fn parse(bytes: &[u8], model: Model) -> Result<Result<Request<'_>, Errno>, Errno> {
     let (head, un) = bytes.split_at_checked(UN).ok_or(Errno::EINVAL)?;
     let (head, _) = varpd_client_eresp_t::read_from_prefix(head).map_err(|_| Errno::EINVAL)?;
-    if bytes.len() < LEN || head.vce_command == 0 || head.vce_command >= VARPD_CLIENT_MAX {
+    let known = matches!(head.vce_command, 1..VARPD_CLIENT_MAX | VARPD_ADM_STATUS);
+    if bytes.len() < LEN || !known {
         return Err(Errno::EINVAL);
     }
     Ok(request(head.vce_command, un, model))
@@ -170,6 +175,7 @@ fn request(command: u32, un: &[u8], model: Model) -> Result<Request<'_>, Errno> 
             let count = room.min(arg.vtcw_count as usize) as u16;
             Request::CacheWalk(VarpdId(arg.vtcw_id), arg.vtcw_marker, count)
         }
+        VARPD_ADM_STATUS => Request::Status,
         _ => return Err(Errno::EINVAL),
     })
 }
@@ -208,7 +214,7 @@ pub fn reply(request: &[u8], model: Model, result: &Result<Answer, Errno>) -> Ve
     reply
 }
 
-fn fill(reply: &mut [u8], model: Model, answer: &Answer) {
+fn fill(reply: &mut Vec<u8>, model: Model, answer: &Answer) {
     use std::mem::offset_of;
     match answer {
         Answer::Done => {}
@@ -269,6 +275,10 @@ fn fill(reply: &mut [u8], model: Model, answer: &Answer) {
             let count = entries.len() as u64;
             write(reply, UN + offset_of!(varpd_client_target_walk_arg_t, vtcw_count), &count);
             write(reply, ENTRIES, entries.as_slice());
+        }
+        Answer::Text(text) => {
+            reply.truncate(UN);
+            reply.extend_from_slice(text.as_bytes());
         }
     }
 }

@@ -23,6 +23,7 @@ const NAME_MAX: usize = 63;
 #[derive(Debug)]
 pub struct Plugin {
     name: String,
+    file: PathBuf,
     pub(crate) kind: Kind,
     pub(crate) ops: Ops,
 }
@@ -55,6 +56,11 @@ impl Plugin {
         &self.name
     }
 
+    /// The shared object it is in.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
     /// Its target mode, `OVERLAY_TARGET_POINT` or `OVERLAY_TARGET_DYNAMIC`.
     pub fn mode(&self) -> u32 {
         match self.kind {
@@ -65,6 +71,7 @@ impl Plugin {
 
     /// Checks a registration. The error says what is wrong, for the log.
     fn new(
+        file: &Path,
         version: c_uint,
         name: &[u8],
         mode: c_uint,
@@ -95,6 +102,7 @@ impl Plugin {
         need(ops.vpo_restore)?;
         Ok(Plugin {
             name: name.to_owned(),
+            file: file.to_owned(),
             kind,
             ops: Ops {
                 create: need(ops.vpo_create)?,
@@ -116,6 +124,7 @@ impl Plugin {
 struct Load {
     /// Valid while the load lasts; see [`load`].
     varpd: *const Varpd,
+    file: PathBuf,
     /// What came of each registration: a name, or what is wrong.
     outcome: Vec<Result<String, String>>,
 }
@@ -167,7 +176,7 @@ fn is_plugin(name: &OsStr) -> bool {
 pub(crate) fn load(varpd: &Varpd, file: &Path) {
     let log = varpd.log.new(slog::o!("plugin" => file.display().to_string()));
     let _one_at_a_time = lock(&LOADING);
-    LOAD.set(Some(Load { varpd, outcome: Vec::new() }));
+    LOAD.set(Some(Load { varpd, file: file.to_owned(), outcome: Vec::new() }));
     // SAFETY: runs the object's init functions. That is what loading a plugin is; whoever may write
     // to the plugin directory is trusted.
     let open = || unsafe { Library::open(Some(file), RTLD_LOCAL | RTLD_NOW) };
@@ -205,7 +214,7 @@ pub(crate) unsafe fn register(registration: &varpd_plugin_register_t) -> Result<
         // SAFETY: the load lasts, and `load` borrows the Varpd meanwhile.
         let varpd = unsafe { &*load.varpd };
         // SAFETY: forwarded from the caller.
-        let checked = unsafe { check(registration) };
+        let checked = unsafe { check(&load.file, registration) };
         let (errno, outcome) = match checked {
             Err(why) => (Err(Errno::EINVAL), Err(why.to_owned())),
             Ok(plugin) => {
@@ -223,7 +232,10 @@ pub(crate) unsafe fn register(registration: &varpd_plugin_register_t) -> Result<
 
 /// # Safety
 /// As [`register`].
-unsafe fn check(registration: &varpd_plugin_register_t) -> Result<Plugin, &'static str> {
+unsafe fn check(
+    file: &Path,
+    registration: &varpd_plugin_register_t,
+) -> Result<Plugin, &'static str> {
     let varpd_plugin_register_t { vpr_version, vpr_mode, vpr_name, vpr_ops } = *registration;
     if vpr_name.is_null() {
         return Err("it has no name");
@@ -232,7 +244,7 @@ unsafe fn check(registration: &varpd_plugin_register_t) -> Result<Plugin, &'stat
     let name = unsafe { CStr::from_ptr(vpr_name) };
     // SAFETY: NULL or an operations vector by contract.
     let ops = unsafe { vpr_ops.as_ref() }.ok_or("it has no functions")?;
-    Plugin::new(vpr_version, name.to_bytes(), vpr_mode, ops)
+    Plugin::new(file, vpr_version, name.to_bytes(), vpr_mode, ops)
 }
 
 #[cfg(test)]

@@ -29,7 +29,8 @@ fn needs_privilege(request: &Request<'_>) -> bool {
         | Request::Lookup(_)
         | Request::TargetMode(_)
         | Request::CacheGet(..)
-        | Request::CacheWalk(..) => false,
+        | Request::CacheWalk(..)
+        | Request::Status => false,
     }
 }
 
@@ -119,6 +120,10 @@ impl Varpd {
                 let link = self.find(id)?.link();
                 let (marker, entries) = self.device.cache_iter(link, marker, count)?;
                 Ok(Answer::Entries(marker, entries))
+            }
+            // It is plain data: there is no value that JSON does not have.
+            Request::Status => {
+                serde_json::to_string(&self.status()).map(Answer::Text).map_err(|_| Errno::EIO)
             }
         }
     }

@@ -94,6 +94,11 @@ pub(crate) enum Lookup {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asked(Instant);
 
+/// Seconds since 1970, UTC.
+pub(crate) fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
 /// What went wrong last.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LastError {
@@ -166,8 +171,7 @@ impl OfInstance {
 
     /// Something went wrong that an administrator should know of.
     pub fn error(&self, text: String) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        *lock(&self.last_error) = Some(LastError { time: now.as_secs_f64(), text });
+        *lock(&self.last_error) = Some(LastError { time: now(), text });
     }
 
     fn read(&self) -> (InstanceCounts, Latencies) {
@@ -260,7 +264,7 @@ impl OfVarpd {
         self.forgotten.add();
     }
 
-    fn read(&self) -> VarpdCounts {
+    pub(crate) fn read(&self) -> VarpdCounts {
         let door = COMMANDS.iter().zip(&self.door);
         let door = door.map(|(command, calls)| ((*command).to_owned(), calls.read()));
         VarpdCounts {
@@ -307,7 +311,12 @@ pub struct Report {
 }
 
 impl crate::Instance {
-    fn report(&self) -> (InstanceReport, Latencies) {
+    /// What it has counted.
+    pub(crate) fn report(&self) -> InstanceReport {
+        self.report_all().0
+    }
+
+    fn report_all(&self) -> (InstanceReport, Latencies) {
         let (counts, latencies) = self.stats.read();
         let report = InstanceReport {
             id: self.id().0,
@@ -329,7 +338,7 @@ impl crate::Varpd {
 
     fn report_all(&self) -> (Report, Vec<Latencies>) {
         let instances: Vec<_> = lock(&self.instances).live.values().cloned().collect();
-        let (instances, latencies) = instances.iter().map(|i| i.report()).unzip();
+        let (instances, latencies) = instances.iter().map(|i| i.report_all()).unzip();
         (Report { varpd: self.stats.read(), instances }, latencies)
     }
 }

@@ -98,7 +98,7 @@ fn both_data_models_are_answered_in_their_own() {
         put(&mut m, name_at, b"test\0");
         let reply = host.varpd.answer(&m, &me(model));
         assert_eq!(errno(&reply), Errno(0), "{model:?}");
-        assert_eq!(u64_at(&reply, id_at), n.into());
+        assert_eq!(u64_at(&reply, id_at), u64::from(n));
         // Only the error and the id are written.
         let mut expected = m.clone();
         put(&mut expected, id_at, &u64::from(n).to_ne_bytes());
@@ -130,7 +130,7 @@ fn both_data_models_are_answered_in_their_own() {
         // LOOKUP has one layout.
         let mut m = message(VARPD_CLIENT_LOOKUP, 616);
         put(&mut m, 8, &n.to_ne_bytes());
-        assert_eq!(u64_at(&host.varpd.answer(&m, &me(model)), 16), n.into());
+        assert_eq!(u64_at(&host.varpd.answer(&m, &me(model)), 16), u64::from(n));
     }
 }
 

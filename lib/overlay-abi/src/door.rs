@@ -49,6 +49,13 @@ pub const VARPD_CLIENT_CACHE_WALK: u32 = 14;
 /// First number that is not a command.
 pub const VARPD_CLIENT_MAX: u32 = 15;
 
+/// A command that the original does not have, for `varpdadm`: what varpd says of itself.
+///
+/// The request has no structure. The reply is command and error, as in all, and behind them a text
+/// in JSON, of any length and without a NUL: `libvarpd::status::Status`. Commands of our own begin
+/// at 0x1000, where no number that the original may still give out is.
+pub const VARPD_ADM_STATUS: u32 = 0x1000;
+
 /// `vcfa_propid`: find the property by its name.
 pub const VARPD_PROPID_BY_NAME: u32 = u32::MAX;
 /// Most entries of one CACHE_WALK.

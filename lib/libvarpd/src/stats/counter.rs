@@ -37,6 +37,12 @@ macro_rules! counters {
         }
 
         impl $read {
+            /// Both together, each counter on its own.
+            #[must_use]
+            pub fn plus(&self, other: &$read) -> $read {
+                $read { $($name: self.$name + other.$name,)* }
+            }
+
             /// Each: name, what it means, value.
             pub fn each(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
                 [$((stringify!($name), concat!($($doc),+).trim_ascii(), self.$name),)*].into_iter()
