@@ -244,6 +244,15 @@ fn every_ready_topology_comes_up_works_and_goes() {
         }
         let v: Value = serde_json::from_str(&good(&ping())).unwrap();
         assert_eq!(v["received"], 3, "{name}");
+        if name == "three-hosts" {
+            let seen = good(&home.run(&["exec", from, "--", "varpdadm", "lookups", "ov0", "-j"]));
+            let v: Value = serde_json::from_str(&seen).unwrap();
+            assert_eq!(v[0]["name"], "ov0");
+            assert!(v[0]["lookups"]["found"].as_u64() > Some(0), "{seen}");
+            assert!(v[0]["ndp"]["answered"].as_u64() > Some(0), "{seen}");
+            let seen = good(&home.run(&["exec", from, "--", "varpdadm", "status"]));
+            assert!(seen.contains("instances:  1 active"), "{seen}");
+        }
         good(&home.run(&["down"]));
         assert_eq!(home.left(), Vec::<PathBuf>::new());
         assert_eq!(processes(&home.0), Vec::<i32>::new());
