@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Instant;
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 /// Why the server does not run.
@@ -49,6 +49,9 @@ const BACKLOG: u32 = 4096;
 
 /// Runs until SIGTERM or SIGINT.
 pub async fn run(args: Args, log: Logger) -> Result<(), RunError> {
+    // Before anything is promised to anybody: an order to stop must not kill us.
+    let order_to_stop =
+        Signals::new().map_err(|e| RunError::System(format!("no signal handlers: {e}")))?;
     let token = token(&args)?;
     let security = security(&args)?;
     raise_descriptors(&log);
@@ -81,7 +84,7 @@ pub async fn run(args: Args, log: Logger) -> Result<(), RunError> {
     let http = tokio::spawn(http.into_future());
 
     tell(&log, "READY=1\nSTATUS=serving");
-    wait_for_order().await.map_err(|e| RunError::System(format!("no signal handlers: {e}")))?;
+    order_to_stop.wait().await;
     info!(log, "stopping");
     tell(&log, "STOPPING=1\nSTATUS=draining");
     order.send_replace(true);
@@ -161,12 +164,19 @@ fn tell(log: &Logger, state: &str) {
     }
 }
 
-async fn wait_for_order() -> std::io::Result<()> {
-    let mut term = signal(SignalKind::terminate())?;
-    let mut int = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
+/// SIGTERM and SIGINT.
+struct Signals([Signal; 2]);
+
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        Ok(Signals([signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?]))
     }
-    Ok(())
+
+    async fn wait(mut self) {
+        let [term, int] = &mut self.0;
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+    }
 }

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! The embedded store: one file of redb.
 //!
-//! A commit is on disk when it returns (one fdatasync), and a process that is killed at any moment leaves
-//! the last committed revision. A new store is made under another name and renamed when it is whole, so
-//! a file by the store's name that is empty or short was damaged, and is refused.
+//! A commit is on disk when it returns, and a process that is killed at any moment leaves the last committed
+//! revision. Commits have two phases (two syncs): with one, redb could not tell a damaged page of the last
+//! commit from a commit that was cut off, and would go back to the one before without a word. A new store is
+//! made under another name and renamed when it is whole, so a file by the store's name that is empty or short
+//! was damaged, and is refused.
 //!
 //! When a write fails (disk full, for one) redb takes no more transactions on that handle. The next
 //! commit opens the file again, so that the store works again as soon as there is room.
@@ -65,7 +67,8 @@ impl File {
 impl Engine for File {
     fn commit(&self, at: Revision, writes: &[Kv]) -> Result<Revision, StoreError> {
         self.with(|db| {
-            let txn = db.begin_write().map_err(io)?;
+            let mut txn = db.begin_write().map_err(io)?;
+            txn.set_two_phase_commit(true);
             let next = {
                 let mut meta = txn.open_table(META).map_err(io)?;
                 let now = meta.get("revision").map_err(io)?.map_or(0, |v| v.value());
@@ -144,7 +147,8 @@ fn make(path: &Path) -> Result<(), StoreError> {
         _ => {}
     }
     let db = builder().create(&new).map_err(io)?;
-    let txn = db.begin_write().map_err(io)?;
+    let mut txn = db.begin_write().map_err(io)?;
+    txn.set_two_phase_commit(true);
     txn.open_table(META).map_err(io)?.insert("format", FORMAT).map_err(io)?;
     for table in Table::ALL {
         txn.open_table(definition(table)).map_err(io)?;
@@ -163,6 +167,7 @@ fn open(path: &Path) -> Result<Database, StoreError> {
     if size == 0 {
         return Err(corrupt("the file is empty".into()));
     }
+    let _words = Words::for_panics(path);
     let mut db = builder().open(path).map_err(|e| match e {
         DatabaseError::DatabaseAlreadyOpen => StoreError::InUse(path.to_owned()),
         DatabaseError::Storage(redb::StorageError::Io(e))
@@ -188,5 +193,36 @@ fn open(path: &Path) -> Result<Database, StoreError> {
         }
         Ok(None) => Err(corrupt("it does not say its format".into())),
         Err(e) => Err(corrupt(e.to_string())),
+    }
+}
+
+/// On some damage redb panics instead of returning an error, and a release of ours has `panic = "abort"`, so
+/// that nobody can catch it. While one of these exists, a panic of its thread ends the process with the
+/// message and the exit code that [`StoreError::Corrupt`] has at a start.
+struct Words;
+
+/// As [`crate::run::RunError::exit_code`] has it for a store that cannot be used.
+const EXIT: i32 = 95;
+
+impl Words {
+    fn for_panics(path: &Path) -> Words {
+        let (file, opener) = (path.to_owned(), std::thread::current().id());
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            usual(panic);
+            if std::thread::current().id() == opener {
+                let why = "redb cannot make sense of it".to_owned();
+                eprintln!("portolan: {}", StoreError::Corrupt { file: file.clone(), why });
+                std::process::exit(EXIT);
+            }
+        }));
+        Words
+    }
+}
+
+impl Drop for Words {
+    fn drop(&mut self) {
+        // Nothing else in this process has a hook of its own.
+        drop(std::panic::take_hook());
     }
 }

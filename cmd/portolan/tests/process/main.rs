@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: CDDL-1.0
+//! Tests of the programs: portolan as a process, portolanadm and raw connections against it.
+
+mod api;
+mod common;
+mod crash;
+mod store;
+mod tls;
