@@ -198,7 +198,7 @@ fn the_service_manager_is_told() {
         .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    let mut told = |want: &str| {
+    let told = |want: &str| {
         let mut buf = [0; 256];
         let n = socket.recv(&mut buf).unwrap();
         assert!(std::str::from_utf8(&buf[..n]).unwrap().starts_with(want));
