@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! Lists: pairs in order, and which of them may have the same name.
 use crate::value::{Kind, Value};
+#[cfg(not(target_os = "illumos"))]
 use std::cell::OnceCell;
-use std::ffi::{CStr, CString, c_int};
+#[cfg(not(target_os = "illumos"))]
+use std::ffi::c_int;
+use std::ffi::{CStr, CString};
 use std::fmt;
 
 /// No two pairs have one name.
@@ -24,20 +27,33 @@ pub(crate) struct Pair {
     pub(crate) name: CString,
     pub(crate) value: Value,
     /// What C sees of an array whose elements are not in memory as C has them; made when it first
-    /// looks.
+    /// looks. On illumos C has libnvpair.
+    #[cfg(not(target_os = "illumos"))]
     pub(crate) view: OnceCell<View>,
 }
 
 /// Elements as C has them. Addresses instead of pointers, so that lists may go to other threads.
+#[cfg(not(target_os = "illumos"))]
 #[derive(Debug)]
 pub(crate) enum View {
     Ints(Box<[c_int]>),
     Addresses(Box<[usize]>),
 }
 
+impl Pair {
+    fn new(name: CString, value: Value) -> Pair {
+        Pair {
+            name,
+            value,
+            #[cfg(not(target_os = "illumos"))]
+            view: OnceCell::new(),
+        }
+    }
+}
+
 impl Clone for Pair {
     fn clone(&self) -> Pair {
-        Pair { name: self.name.clone(), value: self.value.clone(), view: OnceCell::new() }
+        Pair::new(self.name.clone(), self.value.clone())
     }
 }
 
@@ -94,7 +110,7 @@ impl List {
 
     /// Adds a pair at the end, whatever is there.
     pub(crate) fn push(&mut self, name: CString, value: Value) {
-        self.pairs.push(Box::new(Pair { name, value, view: OnceCell::new() }));
+        self.pairs.push(Box::new(Pair::new(name, value)));
     }
 
     /// Removes every pair of a name. `false` if there was none.
@@ -130,10 +146,12 @@ impl List {
         self.pairs.iter().map(|p| &**p)
     }
 
+    #[cfg(not(target_os = "illumos"))]
     pub(crate) fn pairs_mut(&mut self) -> impl Iterator<Item = &mut Pair> {
         self.pairs.iter_mut().map(|p| &mut **p)
     }
 
+    #[cfg(not(target_os = "illumos"))]
     pub(crate) fn retain(&mut self, keep: impl Fn(&Pair) -> bool) {
         self.pairs.retain(|p| keep(p));
     }
