@@ -40,7 +40,7 @@ mod instance;
 mod links;
 mod log;
 mod modules;
-mod nodes;
+pub mod nodes;
 mod pcap;
 
 use std::ffi::OsString;

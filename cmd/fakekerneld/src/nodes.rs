@@ -22,6 +22,12 @@ impl Nodes {
     }
 }
 
+impl Default for Nodes {
+    fn default() -> Nodes {
+        Nodes::new()
+    }
+}
+
 impl Kernel for Nodes {
     fn open(
         &self,

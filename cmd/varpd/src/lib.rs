@@ -29,9 +29,9 @@
 //!
 //! # Threads
 //!
-//! One until the privileges are gone, for a fork and a change of user concern one. Then 2 x CPUs + 1
-//! ask the kernel for lookups, the door has its own, one takes signals, and the first waits for what
-//! ends varpd. All have signals blocked.
+//! One until the privileges are gone, for a fork and a change of user concern one. Then 2 x CPUs + 1,
+//! or as many as an option says, ask the kernel for lookups, the door has its own, one takes signals,
+//! and the first waits for what ends varpd. All have signals blocked.
 //!
 //! # End
 //!
@@ -64,7 +64,7 @@ use overlay_abi::errno::Errno;
 use overlay_abi::target::OVERLAY_DEV;
 use process::Parent;
 use run_dir::RunDir;
-use signals::Signals;
+use signals::{REREAD, Signals};
 use slog::{Drain, Logger, o};
 use std::ffi::OsString;
 use std::io::Write;
@@ -292,7 +292,8 @@ fn serve(
     plugins::load(varpd, &options.include, &properties.include_path)?;
     let (send, ends) = channel();
     let mut lookups = Vec::new();
-    let result = start_lookups(varpd, &send, &mut lookups).map_err(End::from).and_then(|()| {
+    let n = options.lookup_threads.map_or_else(default_lookup_threads, usize::from);
+    let result = start_lookups(varpd, n, &send, &mut lookups).map_err(End::from).and_then(|()| {
         let path = options
             .door
             .clone()
@@ -310,8 +311,18 @@ fn serve(
             "foreground" => options.foreground);
         parent.ready().map_err(cannot("tell the parent process"))?;
         let signals = *waiter.signals;
-        let told = send.clone();
-        spawn("signals", move || signals.take(|signal| told.send(End::Signal(signal)).is_ok()))?;
+        let (told, reader) = (send.clone(), Arc::downgrade(varpd));
+        spawn("signals", move || {
+            signals.take(|signal| {
+                if signal != REREAD {
+                    return told.send(End::Signal(signal)).is_ok();
+                }
+                if let Some(varpd) = reader.upgrade() {
+                    varpd.reread();
+                }
+                true
+            });
+        })?;
         // A sender is alive here, so there is an end to receive.
         let end = ends.recv().unwrap_or(End::Fatal(Fatal::Kernel(Errno::EIO)));
         drop(door);
@@ -326,13 +337,17 @@ fn serve(
     result
 }
 
+fn default_lookup_threads() -> usize {
+    2 * std::thread::available_parallelism().map_or(1, usize::from) + 1
+}
+
 fn start_lookups(
     varpd: &Arc<Varpd>,
+    number: usize,
     ends: &Sender<End>,
     threads: &mut Vec<JoinHandle<()>>,
 ) -> Result<(), Fatal> {
-    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    for n in 0..2 * cpus + 1 {
+    for n in 0..number {
         let (varpd, ends) = (Arc::clone(varpd), ends.clone());
         threads.push(spawn(&format!("lookup-{n}"), move || {
             if let Err(e) = varpd.run_lookups() {

@@ -31,6 +31,9 @@ pub struct Options {
     /// [default: 45 as a daemon, without end in the foreground]
     #[arg(short = 'w', long, value_name = "SECONDS")]
     pub wait: Option<u32>,
+    /// Threads that ask the driver what to look up, 1 to 1024 [default: two for each CPU and one]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub lookup_threads: Option<u16>,
     /// User to become when started as root [default: nobody as a daemon; in the foreground root
     /// stays root]
     #[cfg(not(target_os = "illumos"))]

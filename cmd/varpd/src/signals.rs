@@ -6,8 +6,11 @@ use std::mem::MaybeUninit;
 use std::ptr::{null, null_mut};
 use std::time::Duration;
 
-/// What asks varpd to end.
-const END: [i32; 4] = [libc::SIGHUP, libc::SIGQUIT, libc::SIGINT, libc::SIGTERM];
+/// What varpd takes: all but the last ask it to end.
+const TAKEN: [i32; 5] = [libc::SIGHUP, libc::SIGQUIT, libc::SIGINT, libc::SIGTERM, REREAD];
+
+/// What asks it to let plugins read their files again.
+pub const REREAD: i32 = libc::SIGUSR1;
 
 /// What a thread gets for its own mistake. Blocked, it would end the process all the same, but past
 /// the report of a plugin's crash. The specification leaves SIGABRT alone open.
@@ -68,7 +71,7 @@ impl Signals {
             unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &blocked, before.as_mut_ptr()) };
         match code {
             // SAFETY: filled in by a call that worked.
-            0 => Ok(Signals { taken: set(false, &END), before: unsafe { before.assume_init() } }),
+            0 => Ok(Signals { taken: set(false, &TAKEN), before: unsafe { before.assume_init() } }),
             code => Err(io::Error::from_raw_os_error(code)),
         }
     }

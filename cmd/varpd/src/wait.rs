@@ -2,7 +2,7 @@
 //! Waiting for what others make: /dev/overlay, the directory of the door. It is said once, then
 //! rarely, and a signal ends it.
 
-use crate::signals::Signals;
+use crate::signals::{REREAD, Signals};
 use crate::{End, Fatal};
 use slog::Logger;
 use std::time::{Duration, Instant};
@@ -62,6 +62,8 @@ impl Waiter<'_> {
             }
             if let Some(signal) =
                 self.signals.wait(Some(left.map_or(pause, |left| left.min(pause))))
+                // Nothing was read that could be read again.
+                && signal != REREAD
             {
                 return Err(End::Signal(signal));
             }

@@ -121,17 +121,22 @@ impl Files {
         std::mem::replace(&mut index, Arc::new(new))
     }
 
-    /// Reads a file; while it is no good the link is degraded.
+    /// Reads a file; if it is no good the link is degraded, until [`Files::in_use`].
     fn load(&self, state: &mut State, path: &str) -> Result<Index, Errno> {
         let needs_port = self.dest & OVERLAY_PLUGIN_D_PORT != 0;
         let loaded = source::load(path, Link { vnet: self.provider.vnetid(), needs_port });
-        match &loaded {
-            Ok(_) if state.degraded => self.provider.restore(),
-            Ok(_) => {}
-            Err(failure) => self.provider.degrade(&format!("files: {failure}")),
+        loaded.map_err(|failure| {
+            self.provider.degrade(&format!("files: {failure}"));
+            state.degraded = true;
+            failure.errno
+        })
+    }
+
+    /// A good file is in use.
+    fn in_use(&self, state: &mut State) {
+        if std::mem::take(&mut state.degraded) {
+            self.provider.restore();
         }
-        state.degraded = loaded.is_err();
-        loaded.map_err(|failure| failure.errno)
     }
 
     /// Goes over to a new index, and makes those forget who went by the old one.
@@ -166,6 +171,7 @@ impl Plugin for Files {
         let path = state.path.clone().ok_or(Errno::EAGAIN)?;
         let index = self.load(&mut state, &path)?;
         self.replace(index);
+        self.in_use(&mut state);
         state.started = true;
         Ok(())
     }
@@ -208,6 +214,7 @@ impl Plugin for Files {
         if state.started {
             let index = self.load(&mut state, path)?;
             self.change_to(index);
+            self.in_use(&mut state);
         }
         state.path = Some(path.to_owned());
         Ok(())

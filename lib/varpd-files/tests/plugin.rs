@@ -257,3 +257,71 @@ fn a_hundred_thousand_hosts() {
     let far = host.kernel.ask(LINK, id.0, [2, 0, 0, 1, 0x86, 0x9f]);
     assert_eq!(host.kernel.answer(far).unwrap().underlay().to_string(), "192.0.2.159:4789");
 }
+
+const ASKER: [u8; 6] = [2, 0, 0, 0, 0, 1];
+
+/// The sum of RFC 1071, complemented.
+fn checksum(bytes: &[u8]) -> [u8; 2] {
+    let words = bytes.chunks(2).map(|w| u32::from(w[0]) << 8 | u32::from(*w.get(1).unwrap_or(&0)));
+    let mut sum: u32 = words.sum();
+    while sum > 0xffff {
+        sum = (sum >> 16) + (sum & 0xffff);
+    }
+    (!(sum as u16)).to_be_bytes()
+}
+
+fn arp_request(target: [u8; 4]) -> Vec<u8> {
+    let head = [&[0xff; 6][..], &ASKER, &[8, 6, 0, 1, 8, 0, 6, 4, 0, 1]].concat();
+    [&head[..], &ASKER, &[10, 0, 0, 1], &[0; 6], &target].concat()
+}
+
+fn solicitation(target: &str) -> Vec<u8> {
+    let target = target.parse::<std::net::Ipv6Addr>().unwrap().octets();
+    let source = [0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+    let mut group = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, 0, 0, 0];
+    group[13..].copy_from_slice(&target[13..]);
+    let mut icmp = [&[135, 0, 0, 0, 0, 0, 0, 0][..], &target, &[1, 1], &ASKER].concat();
+    let pseudo = [&source[..], &group, &[0, 0, 0, 32, 0, 0, 0, 58], &icmp].concat();
+    icmp[2..4].copy_from_slice(&checksum(&pseudo));
+    let ethernet = [&[0x33, 0x33], &group[12..], &ASKER, &[0x86, 0xdd]].concat();
+    [&ethernet[..], &[0x60, 0, 0, 0, 0, 32, 58, 255], &source, &group, &icmp].concat()
+}
+
+fn discover(from: [u8; 6]) -> Vec<u8> {
+    let mut ip = [&[0x45, 0, 1, 72, 0, 0, 0, 0, 64, 17, 0, 0][..], &[0; 4], &[0xff; 4]].concat();
+    let sum = checksum(&ip);
+    ip[10..12].copy_from_slice(&sum);
+    let udp = [0, 68, 0, 67, 1, 52, 0, 0];
+    let mut bootp = vec![0; 300];
+    bootp[..4].copy_from_slice(&[1, 1, 6, 0]);
+    bootp[28..34].copy_from_slice(&from);
+    bootp[236..244].copy_from_slice(&[99, 130, 83, 99, 53, 1, 1, 255]);
+    [&[0xff; 6][..], &from, &[8, 0], &ip, &udp, &bootp].concat()
+}
+
+#[test]
+fn questions_of_guests_are_answered_from_the_file() {
+    let host = host();
+    let id = active(
+        &host,
+        r#"{"2:0:0:0:0:1": {"arp": "10.0.0.1", "dhcp-proxy": "2:0:0:0:0:9"},
+            "2:0:0:0:0:2": {"arp": "10.0.0.2", "ndp": "fd00::2"},
+            "2:0:0:0:0:3": {"arp": "fd00::3"}}"#,
+    );
+    let ask =
+        |frame| assert!(host.kernel.answer(host.kernel.ask_about(LINK, id.0, frame)).is_none());
+    ask(arp_request([10, 0, 0, 2]));
+    ask(solicitation("fd00::2"));
+    ask(solicitation("fd00::3"));
+    ask(discover(ASKER));
+    // Nobody has these, and nobody serves that one.
+    ask(arp_request([10, 0, 0, 3]));
+    ask(solicitation("fd00::4"));
+    ask(discover([2, 0, 0, 0, 0, 2]));
+    ask(discover([2, 0, 0, 0, 0, 7]));
+    let state = host.kernel.state();
+    let answers: Vec<_> = state.injected.iter().map(|(_, frame)| frame[11]).collect();
+    assert_eq!(answers, [2, 2, 3], "the last byte of who answered");
+    let [(_, dhcp)] = &state.resent[..] else { panic!("{:?}", state.resent) };
+    assert_eq!(dhcp[..12], [2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 1]);
+}
