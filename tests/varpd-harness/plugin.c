@@ -32,6 +32,10 @@
  *	GARBAGE		what lies between the members of points is not zero
  *	PANIC		gives up in vpo_start
  *	START		result of vpo_start
+ *	DENY		a file; while it is there vpo_start fails with EAGAIN
+ *	DENY_RESTORE	a file; while it is there vpo_restore fails with ENOENT
+ *	DENY_SAVE	a file; while it is there vpo_save fails with ENOMEM
+ *	DEGRADE		degrades its link in vpo_start
  *	SIZE		size that vpo_getprop claims
  *	NAMELESS	its property has no name
  *	UNKNOWN		calls a function that varpd does not have
@@ -54,6 +58,14 @@
 #include <netinet/in.h>
 #include <sys/mman.h>
 #include <libvarpd_provider.h>
+
+/* Of libnvpair, or of whoever stands in for it. */
+extern int nvlist_add_string(nvlist_t *, const char *, const char *);
+extern int nvlist_add_uint32_array(nvlist_t *, const char *, uint32_t *,
+    unsigned int);
+extern int nvlist_lookup_string(nvlist_t *, const char *, char **);
+extern int nvlist_lookup_uint32_array(nvlist_t *, const char *, uint32_t **,
+    unsigned int *);
 
 #ifndef NAME
 #define	NAME "test"
@@ -177,6 +189,13 @@ test_start(void *arg)
 #endif
 	if (START != 0)
 		return (START);
+#ifdef DENY
+	if (access(DENY, F_OK) == 0)
+		return (EAGAIN);
+#endif
+#ifdef DEGRADE
+	libvarpd_fma_degrade(t->handle, "the plugin says so");
+#endif
 	if (t->started++)
 		COUNT(wrong);
 	return (0);
@@ -470,16 +489,47 @@ test_setprop(void *arg, const char *name, const void *value,
 static int
 test_save(void *arg, nvlist_t *list)
 {
+	test_t *t = arg;
+	uint32_t words[2] = { 1, 0xfffffffe };
+	int err;
+
 	fail_in("vpo_save", ENXIO);
-	return (0);
+#ifdef DENY_SAVE
+	if (access(DENY_SAVE, F_OK) == 0)
+		return (ENOMEM);
+#endif
+	if (!t->started)
+		COUNT(wrong);
+	if ((err = nvlist_add_string(list, "text", t->text)) != 0)
+		return (err);
+	return (nvlist_add_uint32_array(list, "words", words, 2));
 }
 
 static int
 test_restore(nvlist_t *list, varpd_provider_handle_t *handle,
     overlay_plugin_dest_t dest, void **out)
 {
+	test_t *t;
+	uint32_t *words;
+	uint_t n;
+	char *text;
+	int err;
+
 	fail_in("vpo_restore", ENXIO);
-	return (test_create(handle, out, dest));
+#ifdef DENY_RESTORE
+	if (access(DENY_RESTORE, F_OK) == 0)
+		return (ENOENT);
+#endif
+	if ((err = nvlist_lookup_string(list, "text", &text)) != 0 ||
+	    (err = nvlist_lookup_uint32_array(list, "words", &words, &n)) != 0)
+		return (err);
+	if (n != 2 || words[1] != 0xfffffffe || strlen(text) >= 64)
+		return (EINVAL);
+	if ((err = test_create(handle, out, dest)) != 0)
+		return (err);
+	t = *out;
+	strcpy(t->text, text);
+	return (0);
 }
 
 static varpd_plugin_ops_t ops = {

@@ -36,7 +36,9 @@
 //! # End
 //!
 //! The door goes, lookups end, the device is closed. Instances stay: the kernel keeps their links,
-//! their destinations and the questions that were not answered, and the next varpd takes them over.
+//! their destinations and the questions that were not answered, the run directory their files, and
+//! the next varpd restores them before it asks the kernel for anything. Those that cannot be restored
+//! are tried again now and then.
 //! Log lines are bunyan JSON on standard error. A log that cannot be written ends nothing.
 
 #[cfg(target_os = "illumos")]
@@ -70,7 +72,7 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
@@ -79,6 +81,9 @@ use wait::{Try, Waiter};
 #[cfg(target_os = "illumos")]
 #[global_allocator]
 static ALLOCATOR: illumos::Umem = illumos::Umem;
+
+/// How often instances that could not be restored are tried again.
+const RETRY: Duration = Duration::from_secs(5);
 
 /// Fatal error (`SMF_EXIT_ERR_FATAL`).
 const FATAL: u8 = 95;
@@ -147,6 +152,8 @@ enum Fatal {
     Config { path: PathBuf, why: String },
     #[error(transparent)]
     Varpd(#[from] Error),
+    #[error(transparent)]
+    Persist(#[from] libvarpd::persist::Error),
     #[error("cannot {what}: {source}")]
     Io { what: String, source: std::io::Error },
     #[error("/dev/overlay does not work any more: {0}")]
@@ -290,6 +297,8 @@ fn serve(
 ) -> Result<(), End> {
     let log = waiter.log;
     plugins::load(varpd, &options.include, &properties.include_path)?;
+    varpd.persist_enable(run_dir).map_err(Fatal::from)?;
+    varpd.persist_restore().map_err(Fatal::from)?;
     let (send, ends) = channel();
     let mut lookups = Vec::new();
     let n = options.lookup_threads.map_or_else(default_lookup_threads, usize::from);
@@ -324,7 +333,13 @@ fn serve(
             });
         })?;
         // A sender is alive here, so there is an end to receive.
-        let end = ends.recv().unwrap_or(End::Fatal(Fatal::Kernel(Errno::EIO)));
+        let end = loop {
+            match ends.recv_timeout(RETRY) {
+                Ok(end) => break end,
+                Err(RecvTimeoutError::Timeout) => varpd.persist_retry(),
+                Err(RecvTimeoutError::Disconnected) => break Fatal::Kernel(Errno::EIO).into(),
+            }
+        };
         drop(door);
         Err(end)
     });

@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use tempfile::TempDir;
-use varpd_harness::process::Running;
+use varpd_harness::process::{Running, wait_for};
 use varpd_harness::*;
 
 fn varpd(root: &Path) -> Command {
@@ -194,8 +194,7 @@ fn every_function_of_the_header_is_exported() {
     assert!(v.said("registered no plugin") && !v.said("dlopen failed"), "{:?}", v.text());
 }
 
-/// Lookups that a killed varpd had are answered by the next one: here with a drop, for its
-/// instances went with it.
+/// Lookups that a killed varpd had are answered by the next one, which has its instances.
 #[test]
 fn outstanding_lookups_outlive_a_killed_varpd() {
     let (dir, kernel, _server) = machine();
@@ -212,10 +211,42 @@ fn outstanding_lookups_outlive_a_killed_varpd() {
     v.child.kill().unwrap();
     v.status();
     kernel.wait("they are back", |s| s.queue.len() == 5);
-    let _next = Running::start(varpd(dir.path()).arg("-i").arg(&plugins), dir.path());
+    compile(&plugins.join("slow.so"), &[]);
+    let next = Running::start(varpd(dir.path()).arg("-i").arg(&plugins), dir.path());
+    assert!(next.said("instance restored"), "{:?}", next.text());
     for request in requests {
-        assert!(kernel.answer(request).is_none());
+        assert!(kernel.answer(request).is_some());
     }
+    let client = Client::open_path(&door(dir.path())).unwrap();
+    assert_eq!(client.instance_lookup(LinkId(1)), Ok(id));
+}
+
+/// An instance whose plugin is not there comes back when it is, without another start.
+#[test]
+fn defect_38_what_cannot_be_restored_is_tried_again() {
+    let (dir, kernel, _server) = machine();
+    let plugins = dir.path().join("plugins");
+    std::fs::create_dir(&plugins).unwrap();
+    let deny = dir.path().join("deny");
+    let define = format!("DENY=\"{}\"", deny.display());
+    compile(&plugins.join("test.so"), &[&define]);
+    let mut v = Running::start(varpd(dir.path()).arg("-i").arg(&plugins), dir.path());
+    let client = Client::open_path(&door(dir.path())).unwrap();
+    kernel.add_link(1, VXLAN);
+    let id = client.instance_create(LinkId(1), "test").unwrap();
+    client.instance_activate(id).unwrap();
+    v.signal(Signal::TERM);
+    assert_eq!(v.status(), 0);
+    std::fs::write(&deny, "").unwrap();
+    let next = Running::start(varpd(dir.path()).arg("-i").arg(&plugins), dir.path());
+    assert!(next.said("instance not restored"), "{:?}", next.text());
+    assert!(dir.path().join("var/run/varpd/1.varpd").exists());
+    let why = kernel.state().links[&1].degraded.clone().unwrap();
+    assert!(why.contains("does not start it"), "{why}");
+    std::fs::remove_file(&deny).unwrap();
+    wait_for("it is tried again", || kernel.state().links[&1].degraded.is_none());
+    let client = Client::open_path(&door(dir.path())).unwrap();
+    assert_eq!(client.instance_lookup(LinkId(1)), Ok(id));
 }
 
 /// A plugin that gives up takes varpd with it, with a message.

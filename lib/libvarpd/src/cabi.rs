@@ -333,6 +333,7 @@ pub unsafe extern "C" fn libvarpd_fma_degrade(
     let cut = &message[..message.len().min(OVERLAY_STATUS_BUFLEN - 1)];
     slog::warn!(varpd.log, "link degraded: {}", String::from_utf8_lossy(cut);
         "instance" => instance.id().0, "link" => instance.link().0);
+    instance.set_degraded(true);
     fma(NAME, &instance, varpd.device.degrade(instance.link(), cut));
 }
 
@@ -342,6 +343,7 @@ pub extern "C" fn libvarpd_fma_restore(handle: *mut varpd_provider_handle_t) {
     const NAME: &str = "libvarpd_fma_restore";
     let Some(instance) = provider(NAME, handle) else { return };
     let Some(varpd) = instance.varpd() else { return };
+    instance.set_degraded(false);
     fma(NAME, &instance, varpd.device.restore(instance.link()));
 }
 

@@ -40,6 +40,36 @@ impl Plugin {
         Ok(private)
     }
 
+    /// Makes the object of an instance from what was saved.
+    ///
+    /// # Safety
+    /// The handle is the new instance's, and nobody else uses the list.
+    pub(crate) unsafe fn restore(
+        &self,
+        list: *mut nvlist_t,
+        provider: *mut varpd_provider_handle_t,
+        dest: u32,
+    ) -> Result<*mut c_void, Errno> {
+        let mut private = std::ptr::null_mut();
+        // SAFETY: by contract, with a valid out pointer.
+        let restore = || unsafe { (self.ops.restore)(list, provider, dest, &mut private) };
+        self.check("vpo_restore", restore)?;
+        Ok(private)
+    }
+
+    /// Puts the object's state into a list.
+    ///
+    /// # Safety
+    /// The module's; the object is started, and nobody else uses the list.
+    pub(crate) unsafe fn save(
+        &self,
+        private: *mut c_void,
+        list: *mut nvlist_t,
+    ) -> Result<(), Errno> {
+        // SAFETY: by contract.
+        self.check("vpo_save", || unsafe { (self.ops.save)(private, list) })
+    }
+
     /// # Safety
     /// The module's; the object is not started.
     pub(crate) unsafe fn start(&self, private: *mut c_void) -> Result<(), Errno> {

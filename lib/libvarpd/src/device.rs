@@ -31,6 +31,26 @@ impl Overlay {
         Ok(arg)
     }
 
+    /// All overlay links.
+    pub fn links(&self) -> Result<Vec<LinkId>, Errno> {
+        let mut room = 0;
+        loop {
+            // The number of links, then as many ids.
+            let mut buf = vec![0u32; 1 + room as usize];
+            if let Some(count) = buf.first_mut() {
+                *count = room;
+            }
+            // SAFETY: LIST takes a count and that many ids behind it, which is what the buffer holds.
+            unsafe { self.device.ioctl(OVERLAY_TARG_LIST, buf.as_mut_ptr().cast()) }?;
+            let (there, ids) = buf.split_first().ok_or(Errno::EINVAL)?;
+            if *there <= room {
+                return Ok(ids.iter().take(*there as usize).map(|id| LinkId(*id)).collect());
+            }
+            // There are more than that; some of them may be gone by then, or more be there.
+            room = there.checked_add(8).ok_or(Errno::EINVAL)?;
+        }
+    }
+
     /// Binds a link to an instance. `point` counts in POINT mode.
     pub fn associate(
         &self,

@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! Life of an instance: created, activated, destroyed (spec/varpd.md 2.2).
 use crate::gate::{Gate, Pass, Phase};
+use crate::persist::{self, Record};
 use crate::plugin::{Kind, Plugin};
 use crate::stats::OfInstance;
 use crate::token::{Token, Tokens};
 use crate::{Varpd, lock};
+use nvpair::{Handle, List};
 use overlay_abi::errno::Errno;
-use overlay_abi::ids::{LinkId, VarpdId, VnetId};
+use overlay_abi::ids::{LinkId, MacAddr, VarpdId, VnetId};
 use overlay_abi::provider::varpd_provider_handle_t;
 use overlay_abi::target::{overlay_targ_info_t, overlay_target_point_t};
 use std::ffi::c_void;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use zerocopy::FromZeros;
 
@@ -31,6 +33,8 @@ pub struct Instance {
     private: AtomicPtr<c_void>,
     gate: Gate,
     admin: Mutex<Stage>,
+    /// Whether the plugin says that its link is degraded.
+    degraded: AtomicBool,
     /// What it counts.
     pub(crate) stats: OfInstance,
 }
@@ -42,6 +46,39 @@ enum Stage {
     Gone,
 }
 
+/// How far an instance came before something failed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error("it is active")]
+    Active,
+    #[error("it is destroyed")]
+    Gone,
+    #[error("plugin \"{0}\" does not start it: {1}")]
+    Start(String, Errno),
+    #[error("plugin \"{0}\" has no destination")]
+    NoDestination(String),
+    #[error("plugin \"{0}\" does not save its state: {1}")]
+    Save(String, Errno),
+    #[error("its file cannot be written: {0}")]
+    File(Errno),
+    #[error("the kernel does not associate its link: {0}")]
+    Associate(Errno),
+}
+
+impl Failure {
+    fn errno(&self) -> Errno {
+        match self {
+            Failure::Active => Errno::EEXIST,
+            Failure::Gone => Errno::ENOENT,
+            Failure::NoDestination(_) => Errno(-1),
+            Failure::Start(_, e)
+            | Failure::Save(_, e)
+            | Failure::File(e)
+            | Failure::Associate(e) => *e,
+        }
+    }
+}
+
 impl Instance {
     /// Makes the plugin's object. Errors are the plugin's.
     pub(crate) fn create(
@@ -50,6 +87,36 @@ impl Instance {
         link: LinkId,
         info: &overlay_targ_info_t,
         plugin: Arc<Plugin>,
+    ) -> Result<Arc<Instance>, Errno> {
+        Instance::make(varpd, id, link, info, plugin, |plugin, provider, dest| {
+            // SAFETY: the handle of the new instance.
+            unsafe { plugin.create(provider, dest) }
+        })
+    }
+
+    /// Makes the plugin's object from what it saved. Errors are the plugin's.
+    pub(crate) fn restore(
+        varpd: &Arc<Varpd>,
+        id: VarpdId,
+        link: LinkId,
+        info: &overlay_targ_info_t,
+        plugin: Arc<Plugin>,
+        saved: &List,
+    ) -> Result<Arc<Instance>, Errno> {
+        let mut saved = Handle::from_list(saved).map_err(|e| e.errno())?;
+        Instance::make(varpd, id, link, info, plugin, |plugin, provider, dest| {
+            // SAFETY: the handle of the new instance, and a list of our own.
+            unsafe { plugin.restore(saved.as_ptr(), provider, dest) }
+        })
+    }
+
+    fn make(
+        varpd: &Arc<Varpd>,
+        id: VarpdId,
+        link: LinkId,
+        info: &overlay_targ_info_t,
+        plugin: Arc<Plugin>,
+        object: impl FnOnce(&Plugin, *mut varpd_provider_handle_t, u32) -> Result<*mut c_void, Errno>,
     ) -> Result<Arc<Instance>, Errno> {
         let instance = Arc::new_cyclic(|me| Instance {
             varpd: Arc::downgrade(varpd),
@@ -62,11 +129,10 @@ impl Instance {
             private: AtomicPtr::default(),
             gate: Gate::new(),
             admin: Mutex::new(Stage::Created),
+            degraded: AtomicBool::new(false),
             stats: OfInstance::default(),
         });
-        let provider = instance.provider.as_ptr();
-        // SAFETY: the handle of this instance.
-        let private = unsafe { instance.plugin.create(provider, instance.dest) }?;
+        let private = object(&instance.plugin, instance.provider.as_ptr(), instance.dest)?;
         instance.private.store(private, Ordering::Release);
         Ok(instance)
     }
@@ -123,25 +189,97 @@ impl Instance {
         Some((pass, self.private.load(Ordering::Acquire)))
     }
 
-    /// Starts the plugin and associates the link with it. After an error it is as before.
+    /// Notes what the plugin says of its link.
+    pub(crate) fn set_degraded(&self, degraded: bool) {
+        self.degraded.store(degraded, Ordering::Release);
+    }
+
+    /// Whether the plugin says that its link is degraded.
+    pub(crate) fn is_degraded(&self) -> bool {
+        self.degraded.load(Ordering::Acquire)
+    }
+
+    /// Starts the plugin, writes the instance's file and associates the link. After an error it is as
+    /// before, and has no file.
     ///
     /// # Errors
     /// `EEXIST`: active already; `ENOENT`: destroyed meanwhile; -1, as in the original, if a plugin
-    /// of point mode has no destination; else the plugin's or the kernel's.
+    /// of point mode has no destination; else the plugin's, the file system's or the kernel's.
     pub fn activate(&self) -> Result<(), Errno> {
+        let up = self.bring_up(|varpd| {
+            let point = self.point()?;
+            // There is one varpd only, and this is its one instance of the link. An association that
+            // is there was left by a varpd that died while it destroyed an instance; with a file it
+            // would look as if it were ours.
+            match varpd.device.disassociate(self.link) {
+                Ok(()) | Err(Errno::ENOENT) => {}
+                Err(e) => return Err(Failure::Associate(e)),
+            }
+            self.write_file(varpd)?;
+            let associated = self.associate(varpd, point).map_err(Failure::Associate);
+            if associated.is_err() {
+                self.remove_file(varpd);
+            }
+            associated
+        });
+        match (up, self.varpd()) {
+            (Ok(()), Some(varpd)) => varpd.replaced(self),
+            (Err(failure), Some(varpd)) => {
+                slog::warn!(varpd.log, "instance not activated: {failure}";
+                    "instance" => self.id.0, "link" => self.link.0);
+                return Err(failure.errno());
+            }
+            (up, None) => return up.map_err(|failure| failure.errno()),
+        }
+        Ok(())
+    }
+
+    /// Starts the plugin of a restored instance and associates its link, unless the last varpd's
+    /// association is still there, as it is when that was killed: it is this instance's, see
+    /// [`persist`]. Frames then never see a link without a target. `true` if it was kept and the
+    /// kernel has a cache that may be out of date. After an error all is as before.
+    pub(crate) fn resume(&self) -> Result<bool, Failure> {
+        let mut kept = false;
+        self.bring_up(|varpd| {
+            let point = self.point()?;
+            match self.associate(varpd, point) {
+                Err(Errno::EEXIST) if matches!(self.plugin.kind, Kind::Dynamic(_)) => kept = true,
+                Err(Errno::EEXIST) => {
+                    let now = varpd.device.cache_get(self.link, MacAddr::ZERO);
+                    if now.is_ok_and(|now| now.otce_dest.underlay() == point.underlay()) {
+                        return Ok(());
+                    }
+                    let again = varpd.device.disassociate(self.link);
+                    again
+                        .and_then(|()| self.associate(varpd, point))
+                        .map_err(Failure::Associate)?;
+                }
+                result => result.map_err(Failure::Associate)?,
+            }
+            Ok(())
+        })?;
+        Ok(kept)
+    }
+
+    /// Starts the plugin and does the rest, or stops it again.
+    fn bring_up(
+        &self,
+        rest: impl FnOnce(&Arc<Varpd>) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
         let mut stage = lock(&self.admin);
         match *stage {
             Stage::Created => {}
-            Stage::Active => return Err(Errno::EEXIST),
-            Stage::Gone => return Err(Errno::ENOENT),
+            Stage::Active => return Err(Failure::Active),
+            Stage::Gone => return Err(Failure::Gone),
         }
-        let (pass, private) = self.enter(Phase::Created).ok_or(Errno::ENOENT)?;
+        let varpd = self.varpd().ok_or(Failure::Gone)?;
+        let (pass, private) = self.enter(Phase::Created).ok_or(Failure::Gone)?;
         // SAFETY: vpo_start of a created object that is not started, since `admin` is held.
-        unsafe { self.plugin.start(private) }?;
+        let started = unsafe { self.plugin.start(private) };
+        started.map_err(|e| Failure::Start(self.plugin.name().to_owned(), e))?;
         drop(pass);
         self.gate.open();
-        // The persistent form will be written here, so that it exists for every association.
-        let result = self.associate();
+        let result = rest(&varpd);
         match result {
             Ok(()) => *stage = Stage::Active,
             Err(_) => {
@@ -153,15 +291,55 @@ impl Instance {
         result
     }
 
-    fn associate(&self) -> Result<(), Errno> {
-        let varpd = self.varpd().ok_or(Errno::ENXIO)?;
-        let mut point = overlay_target_point_t::new_zeroed();
-        if let Kind::Point(default) = self.plugin.kind {
-            let (_pass, private) = self.enter(Phase::Started).ok_or(Errno::ENOENT)?;
-            // SAFETY: this plugin's function, and a started object.
-            point = unsafe { self.plugin.default(default, private) }.ok_or(Errno(-1))?;
-        }
+    /// The destination of a plugin of point mode.
+    fn point(&self) -> Result<overlay_target_point_t, Failure> {
+        let Kind::Point(default) = self.plugin.kind else {
+            return Ok(overlay_target_point_t::new_zeroed());
+        };
+        let (_pass, private) = self.enter(Phase::Started).ok_or(Failure::Gone)?;
+        // SAFETY: this plugin's function, and a started object.
+        let answer = unsafe { self.plugin.default(default, private) };
+        answer.ok_or_else(|| Failure::NoDestination(self.plugin.name().to_owned()))
+    }
+
+    fn associate(&self, varpd: &Varpd, point: overlay_target_point_t) -> Result<(), Errno> {
         varpd.device.associate(self.link, self.plugin.mode(), self.id, self.dest, point)
+    }
+
+    /// What the plugin saves.
+    fn save(&self) -> Result<List, Errno> {
+        let mut saved = Handle::from_list(&List::new()).map_err(|e| e.errno())?;
+        let (_pass, private) = self.enter(Phase::Started).ok_or(Errno::ENOENT)?;
+        // SAFETY: vpo_save of a started object, and a list of our own.
+        unsafe { self.plugin.save(private, saved.as_ptr()) }?;
+        saved.to_list().map_err(|e| e.errno())
+    }
+
+    fn write_file(&self, varpd: &Varpd) -> Result<(), Failure> {
+        let Some(store) = varpd.store() else { return Ok(()) };
+        let plugin = self.plugin.name().to_owned();
+        let private = self.save().map_err(|e| Failure::Save(plugin.clone(), e))?;
+        let (mode, dest) = (self.plugin.mode(), self.dest);
+        let record = Record { id: self.id, link: self.link, dest, mode, plugin, private };
+        let written = persist::encode(&record)
+            .map_err(persist::Error::from)
+            .and_then(|bytes| store.write(self.id, &bytes));
+        self.stats.persisted(written.as_ref().copied());
+        written.map_err(|e| {
+            // It may be there all the same.
+            self.remove_file(varpd);
+            slog::error!(varpd.log, "{e}"; "instance" => self.id.0);
+            Failure::File(e.errno())
+        })
+    }
+
+    fn remove_file(&self, varpd: &Varpd) {
+        if let Some(store) = varpd.store()
+            && let Err(e) = store.remove(self.id)
+        {
+            slog::error!(varpd.log, "{e}; this instance will come back when varpd starts";
+                "instance" => self.id.0);
+        }
     }
 
     /// Takes it apart in reverse order, as far as it had come. Called once, after it can no longer
@@ -170,6 +348,7 @@ impl Instance {
         let mut stage = lock(&self.admin);
         let active = std::mem::replace(&mut *stage, Stage::Gone) == Stage::Active;
         if active && let Some(varpd) = self.varpd() {
+            self.remove_file(&varpd);
             match varpd.device.disassociate(self.link) {
                 // dladm deletes the device first.
                 Ok(()) | Err(Errno::ENOENT) => {}

@@ -16,6 +16,8 @@
 //! | `calls` | calls into a plugin |
 //! | `crash` | says in which plugin a process died |
 //! | `instance` | life of an instance |
+//! | `instances` | which there are, and which numbers and links are taken |
+//! | `persist` | instances that outlive varpd |
 //! | `prop` | its properties |
 //! | `reread` | asking plugins to read their files again |
 //! | `gate` | who may call into an instance when |
@@ -45,10 +47,10 @@
 //! # Locks, outer first
 //!
 //! 1. `Instance::admin`: activation and destruction of one instance, one at a time.
-//! 2. `Varpd::instances`, `Varpd::plugins`, `Gate`, token tables, the count of lookup threads:
-//!    leaves.
+//! 2. `Varpd::instances`, `Varpd::plugins`, `Varpd::persist`, `Gate`, token tables, the count of
+//!    lookup threads: leaves.
 //!
-//! No leaf is held over an ioctl or a call into a plugin. Loading plugins has one lock of its own
+//! No leaf is held over an ioctl, a file or a call into a plugin. Loading plugins has one lock of its own
 //! for the whole process, outside of all others.
 //!
 //! # Invariants
@@ -62,11 +64,8 @@
 //! * An instance's id and link stay taken until it is gone from the kernel and its plugin.
 //! * Whatever a client, a plugin or the kernel says, varpd does not panic. It gives up only if
 //!   /dev/overlay stops working, and then says so.
-//!
-//! # Not yet
-//!
-//! Persistence: its place is in [`instance::Instance::activate`], between start and association,
-//! and in `destroy`.
+//! * An active instance has a file, from before the kernel knows of it until before the kernel is
+//!   told of its end.
 
 pub mod cabi;
 mod calls;
@@ -75,7 +74,9 @@ pub mod device;
 pub mod frame;
 pub mod gate;
 pub mod instance;
+mod instances;
 pub mod message;
+pub mod persist;
 pub mod plugin;
 pub mod prop;
 pub mod proxy;
@@ -89,7 +90,7 @@ pub mod token;
 use devctl::Root;
 use device::Overlay;
 use instance::Instance;
-use overlay_abi::door::{LIBVARPD_ID_MAX, LIBVARPD_ID_MIN};
+use instances::Instances;
 use overlay_abi::errno::Errno;
 use overlay_abi::ids::{LinkId, VarpdId};
 use plugin::Plugin;
@@ -132,19 +133,11 @@ pub struct Varpd {
     owner: u32,
     plugins: Mutex<BTreeMap<String, Arc<Plugin>>>,
     instances: Mutex<Instances>,
+    persist: Mutex<Option<Arc<persist::Store>>>,
     lookups: Mutex<Lookups>,
     lookups_done: Condvar,
     started: f64,
     stats: stats::OfVarpd,
-}
-
-#[derive(Debug, Default)]
-struct Instances {
-    /// What can be found.
-    live: BTreeMap<VarpdId, Arc<Instance>>,
-    /// Links with an instance, also one that is being made or destroyed.
-    links: BTreeMap<LinkId, VarpdId>,
-    last: u64,
 }
 
 #[derive(Debug, Default)]
@@ -170,6 +163,7 @@ impl Varpd {
             owner: rustix::process::geteuid().as_raw(),
             plugins: Mutex::default(),
             instances: Mutex::default(),
+            persist: Mutex::default(),
             lookups: Mutex::default(),
             lookups_done: Condvar::new(),
             started: stats::now(),
@@ -211,7 +205,8 @@ impl Varpd {
     ///
     /// # Errors
     /// `ENOENT`: no such plugin, or the link is no overlay; `EEXIST`: the link has an instance;
-    /// `ENOSPC`: no id is free; else the plugin's.
+    /// `ENOSPC`: no id is free; else the plugin's. An instance that [waits](persist) for the link is
+    /// no hindrance.
     pub fn create(self: &Arc<Self>, link: LinkId, plugin: &str) -> Result<VarpdId, Errno> {
         let plugin = self.plugin(plugin).ok_or(Errno::ENOENT)?;
         let info = self.device.info(link)?;
@@ -270,6 +265,7 @@ impl Varpd {
             }
             lookups.running += 1;
         }
+        self.refresh();
         let result = self.lookup_until_quiesced();
         lock(&self.lookups).running -= 1;
         self.lookups_done.notify_all();
@@ -323,49 +319,5 @@ impl Varpd {
     /// Where this varpd logs.
     pub fn log(&self) -> &Logger {
         &self.log
-    }
-}
-
-impl Instances {
-    /// Takes a link and the next free id.
-    fn reserve(&mut self, link: LinkId) -> Result<VarpdId, Errno> {
-        if self.links.contains_key(&link) {
-            return Err(Errno::EEXIST);
-        }
-        let mut id = self.last;
-        // One more than are taken is enough to find a free one.
-        for _ in 0..=self.links.len() {
-            id = if (LIBVARPD_ID_MIN..LIBVARPD_ID_MAX - 1).contains(&id) {
-                id + 1
-            } else {
-                LIBVARPD_ID_MIN
-            };
-            if !self.links.values().any(|taken| taken.0 == id) {
-                self.last = id;
-                self.links.insert(link, VarpdId(id));
-                return Ok(VarpdId(id));
-            }
-        }
-        Err(Errno::ENOSPC)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ids_are_next_fit_and_stay_taken_with_their_link() {
-        let mut all = Instances::default();
-        assert_eq!(all.reserve(LinkId(1)), Ok(VarpdId(1)));
-        assert_eq!(all.reserve(LinkId(2)), Ok(VarpdId(2)));
-        assert_eq!(all.reserve(LinkId(1)), Err(Errno::EEXIST));
-        all.links.remove(&LinkId(1));
-        assert_eq!(all.reserve(LinkId(1)), Ok(VarpdId(3)));
-        all.last = LIBVARPD_ID_MAX - 2;
-        assert_eq!(all.reserve(LinkId(4)), Ok(VarpdId(LIBVARPD_ID_MAX - 1)));
-        // Round again, over those that are taken.
-        assert_eq!(all.reserve(LinkId(5)), Ok(VarpdId(1)));
-        assert_eq!(all.reserve(LinkId(6)), Ok(VarpdId(4)));
     }
 }

@@ -46,6 +46,8 @@ pub(crate) struct Ops {
     pub(crate) propinfo: varpd_plugin_propinfo_f,
     pub(crate) getprop: varpd_plugin_getprop_f,
     pub(crate) setprop: varpd_plugin_setprop_f,
+    pub(crate) save: varpd_plugin_save_f,
+    pub(crate) restore: varpd_plugin_restore_f,
     pub(crate) arp: Option<varpd_plugin_arp_f>,
     pub(crate) dhcp: Option<varpd_plugin_dhcp_f>,
 }
@@ -97,9 +99,6 @@ impl Plugin {
             (OVERLAY_TARGET_DYNAMIC, ..) => return Err("dynamic mode wants vpo_lookup only"),
             _ => return Err("its mode is neither point nor dynamic"),
         };
-        // Needed by persistence.
-        need(ops.vpo_save)?;
-        need(ops.vpo_restore)?;
         Ok(Plugin {
             name: name.to_owned(),
             file: file.to_owned(),
@@ -113,6 +112,8 @@ impl Plugin {
                 propinfo: need(ops.vpo_propinfo)?,
                 getprop: need(ops.vpo_getprop)?,
                 setprop: need(ops.vpo_setprop)?,
+                save: need(ops.vpo_save)?,
+                restore: need(ops.vpo_restore)?,
                 arp: ops.vpo_arp,
                 dhcp: ops.vpo_dhcp,
             },

@@ -14,6 +14,7 @@
 
 pub mod frames;
 pub mod process;
+mod restart;
 
 use devctl::server::{Handle, Kernel, Server, UserMem};
 use devctl::{Model, OpenFlags, PeerCred, Root};
@@ -67,6 +68,8 @@ pub struct State {
     pub injected: Vec<(u64, Vec<u8>)>,
     /// Frames sent for guests, with their link.
     pub resent: Vec<(u64, Vec<u8>)>,
+    /// Associations and their ends, degradations and their ends: command and link.
+    pub calls: Vec<(u32, u32)>,
     /// What associations fail with.
     pub fail_associate: Option<Errno>,
     /// What the next lookups fail with, last first.
@@ -198,11 +201,22 @@ impl Handle for Open {
             // Only the key is returned so that the state stays free.
             state.links.contains_key(&id).then_some(id).ok_or(Errno::ENOENT)
         };
+        if matches!(
+            cmd,
+            OVERLAY_TARG_ASSOCIATE
+                | OVERLAY_TARG_DISASSOCIATE
+                | OVERLAY_TARG_DEGRADE
+                | OVERLAY_TARG_RESTORE
+        ) {
+            // The link comes first in all of them.
+            state.calls.push((cmd, copyin(mem, arg)?));
+        }
         match cmd {
             OVERLAY_TARG_INFO => {
                 let mut a: overlay_targ_info_t = copyin(mem, arg)?;
                 let l = state.links.get(&a.oti_linkid).ok_or(Errno::ENOENT)?;
                 (a.oti_needs, a.oti_vnetid) = (l.needs, l.vnetid);
+                a.oti_flags = if l.degraded.is_some() { OVERLAY_TARG_INFO_F_DEGRADED } else { 0 };
                 copyout(mem, arg, &a)?;
             }
             OVERLAY_TARG_ASSOCIATE => {
@@ -219,6 +233,13 @@ impl Handle for Open {
             OVERLAY_TARG_DISASSOCIATE => {
                 let a: overlay_targ_id_t = copyin(mem, arg)?;
                 state.links.get_mut(&a.otid_linkid).ok_or(Errno::ENOENT)?.associated = None;
+            }
+            OVERLAY_TARG_LIST => {
+                let room = copyin::<overlay_targ_list_t>(mem, arg)?.otl_nents as usize;
+                let mut ids: Vec<u32> = state.links.keys().copied().collect();
+                ids.sort_unstable();
+                copyout(mem, arg, &overlay_targ_list_t { otl_nents: ids.len() as u32 })?;
+                copyout(mem, arg + 4, &ids[..room.min(ids.len())])?;
             }
             OVERLAY_TARG_DEGRADE => {
                 let a: overlay_targ_degrade_t = copyin(mem, arg)?;
@@ -301,6 +322,11 @@ impl Handle for Open {
             OVERLAY_TARG_CACHE_GET => {
                 let mut a: overlay_targ_cache_t = copyin(mem, arg)?;
                 let l = state.links.get(&a.otc_linkid).ok_or(Errno::ENOENT)?;
+                if let Some(to) = l.associated.filter(|to| to.ota_mode == OVERLAY_TARGET_POINT) {
+                    a.otc_entry.otce_dest = to.ota_point;
+                    copyout(mem, arg, &a)?;
+                    return Ok(0);
+                }
                 a.otc_entry = *l.cache.get(&a.otc_entry.otce_mac).ok_or(Errno::ENOENT)?;
                 copyout(mem, arg, &a)?;
             }
@@ -387,6 +413,8 @@ pub struct Host {
     pub server: Option<Server>,
     /// What varpd logged.
     pub log: Log,
+    /// Where its plugins are.
+    pub plugins: PathBuf,
     /// Its root directory.
     pub root: Root,
     /// The same, removed in the end.
@@ -421,7 +449,8 @@ impl Host {
         let path = dir.path().join("varpd.door");
         let door = Some(varpd.serve(&path).unwrap());
         let client = Client::open_path(&path).unwrap();
-        Host { client, door, varpd, kernel, server: Some(server), log, root, dir }
+        let plugins = dir.path().to_owned();
+        Host { client, door, varpd, kernel, server: Some(server), log, plugins, root, dir }
     }
 
     /// A host with the plugins that `plugin.c` makes of these definitions, each in a file of its
@@ -460,7 +489,7 @@ impl Host {
 
     /// The n-th C plugin.
     pub fn plugin(&self, n: usize) -> CPlugin {
-        let path = self.dir.path().join(format!("p{n}.so"));
+        let path = self.plugins.join(format!("p{n}.so"));
         // SAFETY: loaded already; this finds it.
         CPlugin(unsafe { libloading::Library::new(path) }.unwrap())
     }
