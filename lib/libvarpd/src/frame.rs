@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! Ethernet frames that varpd makes itself. Pure functions over bytes.
+use crate::proxy::wire::{ARP_IPV4_ON_ETHERNET, ArpPacket, ETHERTYPE_ARP, VLAN_SIZE};
 use overlay_abi::ids::MacAddr;
+use zerocopy::IntoBytes;
 
-const ETHERTYPE_ARP: u16 = 0x0806;
 const ETHERTYPE_VLAN: u16 = 0x8100;
 
 /// A gratuitous ARP request (RFC 826, RFC 5227 section 3): `mac` has `ip`, told to `to`.
 ///
 /// 42 bytes, or 46 with a VLAN tag (`vlan` not 0, priority 0); not padded. Spec/varpd.md 6.4.
 pub fn gratuitous_arp(vlan: u16, mac: MacAddr, ip: [u8; 4], to: MacAddr) -> Vec<u8> {
-    let mut frame = Vec::with_capacity(46);
+    let mut frame = Vec::with_capacity(VLAN_SIZE + size_of::<ArpPacket>());
     frame.extend_from_slice(&to.0);
     frame.extend_from_slice(&mac.0);
     if vlan != 0 {
@@ -17,12 +18,15 @@ pub fn gratuitous_arp(vlan: u16, mac: MacAddr, ip: [u8; 4], to: MacAddr) -> Vec<
         frame.extend_from_slice(&(vlan & 0x0fff).to_be_bytes());
     }
     frame.extend_from_slice(&ETHERTYPE_ARP.to_be_bytes());
-    // Hardware type Ethernet, protocol IPv4, their address lengths, operation request.
-    frame.extend_from_slice(&[0, 1, 8, 0, 6, 4, 0, 1]);
-    frame.extend_from_slice(&mac.0);
-    frame.extend_from_slice(&ip);
-    frame.extend_from_slice(&MacAddr::BROADCAST.0);
-    frame.extend_from_slice(&ip);
+    let packet = ArpPacket {
+        kind: ARP_IPV4_ON_ETHERNET,
+        operation: ArpPacket::REQUEST.into(),
+        sender_mac: mac.0,
+        sender_ip: ip,
+        target_mac: MacAddr::BROADCAST.0,
+        target_ip: ip,
+    };
+    frame.extend_from_slice(packet.as_bytes());
     frame
 }
 

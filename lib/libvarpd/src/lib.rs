@@ -80,7 +80,7 @@ pub mod persist;
 pub mod plugin;
 pub mod prop;
 pub mod proxy;
-pub mod query;
+mod query;
 mod reread;
 mod server;
 pub mod stats;

@@ -60,6 +60,8 @@ pub struct State {
     pub outstanding: Vec<overlay_targ_lookup_t>,
     /// Answers: the point, or a drop.
     pub answers: Vec<(u64, Option<overlay_target_point_t>)>,
+    /// Answers to requests that varpd does not have, or has answered.
+    pub strays: Vec<u64>,
     /// Frames of requests, by request.
     pub frames: HashMap<u64, Vec<u8>>,
     /// They are not given out any more.
@@ -280,7 +282,10 @@ impl Handle for Open {
                     return Err(e);
                 }
                 let at = state.outstanding.iter().position(|r| r.otl_reqid == a.otr_reqid);
-                let at = at.ok_or(Errno::EINVAL)?;
+                let Some(at) = at else {
+                    state.strays.push(a.otr_reqid);
+                    return Err(Errno::EINVAL);
+                };
                 let point = (cmd == OVERLAY_TARG_RESPOND).then_some(a.otr_answer);
                 // The driver refuses answers that lead nowhere, and goes on waiting.
                 if point.is_some_and(|p| p.otp_ip == [0; 16] || p.otp_port == 0) {

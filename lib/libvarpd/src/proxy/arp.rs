@@ -7,9 +7,6 @@ use overlay_abi::target::overlay_targ_lookup_t;
 use std::net::Ipv4Addr;
 use zerocopy::{FromBytes, IntoBytes};
 
-const REQUEST: u16 = 1;
-const REPLY: u16 = 2;
-
 /// An ARP request for somebody else's address.
 #[derive(Debug)]
 pub struct Arp {
@@ -37,7 +34,7 @@ impl Question for Arp {
         if packet.kind != ARP_IPV4_ON_ETHERNET {
             return Err(Refusal::ArpKind);
         }
-        if packet.operation != REQUEST {
+        if packet.operation != ArpPacket::REQUEST {
             return Err(Refusal::NotRequest);
         }
         // An answer would be a conflict to the guest that announces its address.
@@ -52,7 +49,7 @@ impl Question for Arp {
         check_answer(mac, self.asker)?;
         let ArpPacket { sender_mac, sender_ip, target_ip, .. } = self.packet;
         let reply = ArpPacket {
-            operation: REPLY.into(),
+            operation: ArpPacket::REPLY.into(),
             sender_mac: mac.0,
             sender_ip: target_ip,
             target_mac: sender_mac,

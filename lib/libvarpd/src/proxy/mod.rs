@@ -44,7 +44,7 @@ pub mod arp;
 mod ask;
 pub mod dhcp;
 pub mod ndp;
-mod wire;
+pub(crate) mod wire;
 
 pub(crate) use ask::{Kind, abandon, arp_reply, dhcp_reply, run};
 

@@ -4,21 +4,21 @@ use zerocopy::network_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// Bytes of an Ethernet header.
-pub(super) const ETHER_SIZE: usize = 14;
+pub(crate) const ETHER_SIZE: usize = 14;
 /// Bytes of one with a VLAN tag.
-pub(super) const VLAN_SIZE: usize = 18;
+pub(crate) const VLAN_SIZE: usize = 18;
 
-pub(super) const ETHERTYPE_IPV4: u16 = 0x0800;
-pub(super) const ETHERTYPE_ARP: u16 = 0x0806;
-pub(super) const ETHERTYPE_IPV6: u16 = 0x86dd;
+pub(crate) const ETHERTYPE_IPV4: u16 = 0x0800;
+pub(crate) const ETHERTYPE_ARP: u16 = 0x0806;
+pub(crate) const ETHERTYPE_IPV6: u16 = 0x86dd;
 
-pub(super) const IPPROTO_UDP: u8 = 17;
-pub(super) const IPPROTO_ICMPV6: u8 = 58;
+pub(crate) const IPPROTO_UDP: u8 = 17;
+pub(crate) const IPPROTO_ICMPV6: u8 = 58;
 
 /// ARP for IPv4 on Ethernet (RFC 826), 28 bytes.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
-pub(super) struct ArpPacket {
+pub(crate) struct ArpPacket {
     pub kind: ArpKind,
     pub operation: U16,
     pub sender_mac: [u8; 6],
@@ -27,10 +27,15 @@ pub(super) struct ArpPacket {
     pub target_ip: [u8; 4],
 }
 
+impl ArpPacket {
+    pub(crate) const REQUEST: u16 = 1;
+    pub(crate) const REPLY: u16 = 2;
+}
+
 /// Neighbour advertisement with the option that a solicitation wants to know, 32 bytes.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
-pub(super) struct Advertisement {
+pub(crate) struct Advertisement {
     pub neighbour: Neighbour,
     pub option: LinkLayerAddress,
 }
@@ -40,7 +45,7 @@ pub(super) struct Advertisement {
     Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
 )]
 #[repr(C)]
-pub(super) struct ArpKind {
+pub(crate) struct ArpKind {
     pub hardware: U16,
     pub protocol: U16,
     pub hardware_size: u8,
@@ -48,7 +53,7 @@ pub(super) struct ArpKind {
 }
 
 /// The only ones there are.
-pub(super) const ARP_IPV4_ON_ETHERNET: ArpKind = ArpKind {
+pub(crate) const ARP_IPV4_ON_ETHERNET: ArpKind = ArpKind {
     hardware: U16::new(1),
     protocol: U16::new(ETHERTYPE_IPV4),
     hardware_size: 6,
@@ -58,7 +63,7 @@ pub(super) const ARP_IPV4_ON_ETHERNET: ArpKind = ArpKind {
 /// IPv4 header without options (RFC 791), 20 bytes.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
-pub(super) struct Ipv4 {
+pub(crate) struct Ipv4 {
     pub version_size: u8,
     pub tos: u8,
     /// Header and payload.
@@ -75,7 +80,7 @@ pub(super) struct Ipv4 {
 /// UDP header (RFC 768), 8 bytes.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
-pub(super) struct Udp {
+pub(crate) struct Udp {
     pub source: U16,
     pub destination: U16,
     /// Header and payload.
@@ -86,7 +91,7 @@ pub(super) struct Udp {
 /// IPv6 header (RFC 8200), 40 bytes.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
-pub(super) struct Ipv6 {
+pub(crate) struct Ipv6 {
     pub version_class_flow: U32,
     /// Payload alone.
     pub length: U16,
@@ -99,7 +104,7 @@ pub(super) struct Ipv6 {
 /// Neighbour solicitation or advertisement without options (RFC 4861 4.3, 4.4), 24 bytes.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
-pub(super) struct Neighbour {
+pub(crate) struct Neighbour {
     pub kind: u8,
     pub code: u8,
     pub checksum: U16,
@@ -110,7 +115,7 @@ pub(super) struct Neighbour {
 /// Source or target link-layer address of Ethernet (RFC 4861 4.6.1, RFC 2464 6), 8 bytes.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
-pub(super) struct LinkLayerAddress {
+pub(crate) struct LinkLayerAddress {
     pub kind: u8,
     /// In units of 8 bytes, so 1.
     pub size: u8,
@@ -119,7 +124,7 @@ pub(super) struct LinkLayerAddress {
 
 /// The checksum over parts, of which all but the last have an even number of bytes. Over something
 /// that contains its own right checksum it is 0.
-pub(super) fn checksum(parts: &[&[u8]]) -> u16 {
+pub(crate) fn checksum(parts: &[&[u8]]) -> u16 {
     let mut sum: u64 = 0;
     for part in parts {
         let (words, rest) = part.as_chunks::<2>();
@@ -135,7 +140,7 @@ pub(super) fn checksum(parts: &[&[u8]]) -> u16 {
 }
 
 /// The checksum of an ICMPv6 message with its pseudo-header (RFC 4443 2.3, RFC 8200 8.1).
-pub(super) fn icmpv6_checksum(source: &[u8; 16], destination: &[u8; 16], message: &[u8]) -> u16 {
+pub(crate) fn icmpv6_checksum(source: &[u8; 16], destination: &[u8; 16], message: &[u8]) -> u16 {
     let length = (message.len() as u32).to_be_bytes();
     checksum(&[source, destination, &length, &[0, 0, 0, IPPROTO_ICMPV6], message])
 }

@@ -207,6 +207,31 @@ fn answers_after_the_instance_was_destroyed_are_recognized_and_harmless() {
     assert_eq!(host.varpd.forgotten(), 40);
 }
 
+/// Threads that answer while the instance is destroyed: one answer each, from here or from there.
+#[test]
+fn each_query_is_answered_once_though_destroyed_meanwhile() {
+    let host = host(&[&["LATER=2000"]]);
+    for round in 1..=15 {
+        let id = active(&host, round, "test");
+        let requests: Vec<_> = (0..20)
+            .flat_map(|_| KINDS)
+            .map(|kind| host.kernel.ask_about(round, id.0, kind.question()))
+            .collect();
+        // Sooner or later in the course of that.
+        let half = requests.len() * round as usize / 20;
+        host.kernel.wait("some answers", |state| {
+            state.answers.iter().filter(|(id, _)| requests.contains(id)).count() >= half
+        });
+        host.client.instance_destroy(id).unwrap();
+        for request in requests {
+            assert_eq!(host.kernel.answer(request), None);
+        }
+    }
+    let state = host.kernel.state();
+    assert_eq!((state.answers.len(), state.strays.len()), (15 * 60, 0));
+    assert!(state.outstanding.is_empty());
+}
+
 /// The original could die of answers that came while it went down.
 #[test]
 fn regression_os_4397_answers_while_varpd_goes_down() {
