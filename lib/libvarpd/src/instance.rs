@@ -333,6 +333,18 @@ impl Instance {
         })
     }
 
+    /// Writes the file of an active instance again, after a property was set.
+    ///
+    /// # Errors
+    /// The plugin's or the file system's. The property is set, and the file is what it was.
+    pub(crate) fn keep_up(&self) -> Result<(), Errno> {
+        let stage = lock(&self.admin);
+        match (*stage, self.varpd()) {
+            (Stage::Active, Some(varpd)) => self.write_file(&varpd).map_err(|e| e.errno()),
+            _ => Ok(()),
+        }
+    }
+
     fn remove_file(&self, varpd: &Varpd) {
         if let Some(store) = varpd.store()
             && let Err(e) = store.remove(self.id)

@@ -132,12 +132,18 @@ impl Instance {
         Ok(value)
     }
 
-    /// Sets a property.
+    /// Sets a property; of an active instance it is kept over a restart of varpd as well.
     ///
     /// # Errors
-    /// `EPERM`: `search`; `EINVAL`: a number that is none, or more than 256 bytes; else the
-    /// plugin's.
+    /// `EPERM`: `search`; `EINVAL`: a number that is none, or more than 256 bytes; else the plugin's, or
+    /// those of writing the instance's file, after which the property is set but not kept.
     pub fn set_prop(&self, id: u32, value: &[u8]) -> Result<(), Errno> {
+        self.set_value(id, value)?;
+        self.keep_up()
+    }
+
+    /// Sets a property for now.
+    pub(crate) fn set_value(&self, id: u32, value: &[u8]) -> Result<(), Errno> {
         if id == 0 {
             return Err(Errno::EPERM);
         }

@@ -38,6 +38,6 @@ impl Instance {
         if value.is_empty() {
             return Ok(false);
         }
-        self.set_prop(id, &value).map(|()| true)
+        self.set_value(id, &value).map(|()| true)
     }
 }

@@ -175,6 +175,37 @@ fn bad_contents_leave_the_old_ones_in_use() {
 }
 
 #[test]
+fn another_path_is_kept_over_a_restart() {
+    let host = host();
+    let run = host.dir.path().join("run");
+    std::fs::create_dir(&run).unwrap();
+    host.varpd.persist_enable(&run).unwrap();
+    let id = active(&host, TWO);
+    let other = host.dir.path().join("other.json");
+    write(&other, TWO.as_bytes());
+    let kept = || {
+        let bytes = std::fs::read(run.join(format!("{}.varpd", id.0))).unwrap();
+        let record = libvarpd::persist::decode(&bytes).unwrap();
+        let Some(nvpair::Value::String(path)) = record.private.get("files/config") else {
+            panic!("no path")
+        };
+        path.to_str().unwrap().to_owned()
+    };
+    assert!(kept().ends_with("/hosts.json"));
+    set(&host.client, id, &other).unwrap();
+    assert_eq!(kept(), other.to_str().unwrap());
+    // One that is no good is not kept.
+    assert_eq!(set(&host.client, id, Path::new("/nowhere/hosts")), Err(Errno::ENOENT));
+    assert_eq!(kept(), other.to_str().unwrap());
+    // What cannot be kept is told; it is in use all the same.
+    std::fs::remove_dir_all(&run).unwrap();
+    assert_eq!(set(&host.client, id, &host.dir.path().join("hosts.json")), Err(Errno::ENOENT));
+    let mut prop = host.client.prop_handle(id);
+    prop.info_fill_by_name("files/config").unwrap();
+    assert!(prop.get().unwrap().ends_with(b"/hosts.json\0"));
+}
+
+#[test]
 fn varpd_asks_all_to_read_again() {
     let host = host();
     let id = active(&host, TWO);
