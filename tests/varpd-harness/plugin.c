@@ -36,6 +36,8 @@
  *	DENY_RESTORE	a file; while it is there vpo_restore fails with ENOENT
  *	DENY_SAVE	a file; while it is there vpo_save fails with ENOMEM
  *	DEGRADE		degrades its link in vpo_start
+ *	BUNYAN		wants a logger of libbunyan in vpo_start, which fails
+ *			with ENOTSUP without
  *	SIZE		size that vpo_getprop claims
  *	NAMELESS	its property has no name
  *	UNKNOWN		calls a function that varpd does not have
@@ -195,6 +197,10 @@ test_start(void *arg)
 #endif
 #ifdef DEGRADE
 	libvarpd_fma_degrade(t->handle, "the plugin says so");
+#endif
+#ifdef BUNYAN
+	if (libvarpd_plugin_bunyan(t->handle) == NULL)
+		return (ENOTSUP);
 #endif
 	if (t->started++)
 		COUNT(wrong);

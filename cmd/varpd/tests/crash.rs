@@ -95,35 +95,6 @@ fn reported(outcome: &(Vec<Value>, ExitStatus), plugin: &str, function: &str, si
     }
 }
 
-/// Who has 10.1.0.2?
-fn arp_request() -> Vec<u8> {
-    let mac = [2, 8, 0x20, 0, 0, 1];
-    let mut frame = vec![0xff; 6];
-    frame.extend(mac);
-    frame.extend([8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
-    frame.extend(mac);
-    frame.extend([10, 1, 0, 1, 0, 0, 0, 0, 0, 0, 10, 1, 0, 2]);
-    frame
-}
-
-/// A client that looks for a server, as far as that concerns varpd.
-fn dhcp_discover() -> Vec<u8> {
-    let mut frame = vec![0xff; 6];
-    frame.extend([2, 8, 0x20, 0, 0, 1, 8, 0]);
-    // IPv4: 328 bytes of UDP from nobody to everybody, and the checksum of that header.
-    frame.extend([0x45, 0, 1, 0x48, 0, 0, 0, 0, 64, 17, 0x79, 0xa6]);
-    frame.extend([0, 0, 0, 0, 255, 255, 255, 255]);
-    // UDP from 68 to 67, without a checksum.
-    frame.extend([0, 68, 0, 67, 1, 0x34, 0, 0]);
-    // BOOTREQUEST on Ethernet, the magic cookie, DISCOVER, the end.
-    let mut message = vec![0; 300];
-    message[..4].copy_from_slice(&[1, 1, 6, 0]);
-    message[28..34].copy_from_slice(&[2, 8, 0x20, 0, 0, 1]);
-    message[236..244].copy_from_slice(&[99, 130, 83, 99, 53, 1, 1, 255]);
-    frame.extend(message);
-    frame
-}
-
 /// What makes varpd call a function of the plugin. The client's call fails, with varpd.
 type Trigger = fn(&Running);
 
@@ -139,10 +110,10 @@ fn each_function_is_named() {
             v.kernel.ask(1, v.active().0, [2; 6]);
         }),
         ("vpo_arp", "PROXY", |v| {
-            v.kernel.ask_about(1, v.active().0, arp_request());
+            v.kernel.ask_about(1, v.active().0, frames::arp_request());
         }),
         ("vpo_dhcp", "PROXY", |v| {
-            v.kernel.ask_about(1, v.active().0, dhcp_discover());
+            v.kernel.ask_about(1, v.active().0, frames::discover());
         }),
         ("vpo_nprops", "MODE=2", |v| assert!(v.client.prop_nprops(v.created()).is_err())),
         ("vpo_propinfo", "MODE=2", |v| {

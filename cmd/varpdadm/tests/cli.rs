@@ -31,17 +31,6 @@ fn cells(text: &str, begins: &str) -> Vec<String> {
     line.split("  ").map(|c| c.trim().to_owned()).filter(|c| !c.is_empty()).collect()
 }
 
-/// Who has 10.1.0.2?
-fn arp_request() -> Vec<u8> {
-    let mac = [2, 8, 0x20, 0, 0, 1];
-    let mut frame = vec![0xff; 6];
-    frame.extend(mac);
-    frame.extend([8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
-    frame.extend(mac);
-    frame.extend([10, 1, 0, 1, 0, 0, 0, 0, 0, 0, 10, 1, 0, 2]);
-    frame
-}
-
 /// An active instance that has answered 5 lookups with destinations, and one ARP request; one that
 /// is only created; and one whose lookups wait.
 fn busy() -> Host {
@@ -56,7 +45,7 @@ fn busy() -> Host {
         let request = host.kernel.ask(7, id.0, [2, 0, 0, 0, 0, n]);
         assert!(host.kernel.answer(request).is_some());
     }
-    let request = host.kernel.ask_about(7, id.0, arp_request());
+    let request = host.kernel.ask_about(7, id.0, frames::arp_request());
     assert!(host.kernel.answer(request).is_none());
     host.instance(8, "point");
     let silent = host.instance(9, "silent");

@@ -339,3 +339,65 @@ fn defect_42_plugins_that_search_cannot_show_work_and_are_told() {
     assert_eq!(shown.collect::<Vec<_>>(), names[..3]);
     assert_eq!(host.client.prop_get(id, 0).unwrap(), format!("{}\0", names[3]).as_bytes());
 }
+
+/// The original declares the function and does not have it, so that such a plugin cannot be loaded.
+#[test]
+fn a_plugin_that_asks_for_a_logger_loads_where_there_is_no_libbunyan() {
+    let host = Host::with_c_plugins(&[&["BUNYAN"]]);
+    let id = host.instance(1, "test");
+    assert_eq!(host.client.instance_activate(id), Err(Errno::ENOTSUP), "there is one after all?");
+    assert!(host.log.text().contains("no logger for plugins"), "{}", host.log.text());
+}
+
+/// Stands for libbunyan: what it was asked for can be looked at.
+const BUNYAN: &str = r#"
+    struct { int inits, level; const void *stream; long fd; char name[16]; } asked;
+    static int logger;
+    int bunyan_init(const char *name, void **out) {
+        asked.inits++;
+        __builtin_strncpy(asked.name, name, 15);
+        *out = &logger;
+        return (0);
+    }
+    int bunyan_stream_fd(void *list, const char *text, void *arg) { return (0); }
+    int bunyan_stream_add(void *log, const char *name, int level, void *stream, void *arg) {
+        asked.level = level;
+        asked.stream = stream;
+        asked.fd = (long)arg;
+        return (log == &logger ? 0 : 22);
+    }
+"#;
+
+#[test]
+fn a_plugin_that_asks_for_a_logger_gets_one_of_libbunyan() {
+    let host = Host::with_c_plugins(&[&["BUNYAN"], &["BUNYAN", "NAME=\"other\""]]);
+    let dir = host.dir.path();
+    std::fs::write(dir.join("bunyan.c"), BUNYAN).unwrap();
+    let so = dir.join("libbunyan.so.1");
+    let mut cc = std::process::Command::new("cc");
+    cc.args(["-shared", "-fPIC", "-Wl,-soname,libbunyan.so.1", "-o"]).arg(&so);
+    assert!(cc.arg(dir.join("bunyan.c")).status().unwrap().success());
+    // Under that name it is found from now on.
+    // SAFETY: it has no initialization.
+    let library = unsafe { libloading::Library::new(&so) }.unwrap();
+    for (link, name) in [(1, "test"), (2, "other")] {
+        let id = host.instance(link, name);
+        host.client.instance_activate(id).unwrap();
+    }
+    #[repr(C)]
+    struct Asked {
+        inits: i32,
+        level: i32,
+        stream: *const (),
+        fd: i64,
+        name: [u8; 16],
+    }
+    // SAFETY: the objects are of these types.
+    let (asked, fd) = unsafe {
+        let asked = library.get::<*const Asked>(b"asked\0").unwrap().read();
+        (asked, *library.get::<*const ()>(b"bunyan_stream_fd\0").unwrap())
+    };
+    assert_eq!((asked.inits, asked.level, asked.fd), (1, 30, 2), "one for all plugins, to stderr");
+    assert_eq!(asked.stream, fd);
+    assert_eq!(&asked.name[..6], b"varpd\0");
+}

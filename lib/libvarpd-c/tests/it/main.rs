@@ -3,4 +3,5 @@
 mod client;
 mod common;
 mod exports;
+mod plugin;
 mod server;
