@@ -3,9 +3,11 @@
 use libvarpd_client::Client;
 use overlay_abi::errno::Errno;
 use overlay_abi::ids::{LinkId, VarpdId};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use varpd_harness::*;
@@ -36,13 +38,24 @@ impl Running {
 fn crash(defines: &[&str], kill: impl FnOnce(&Running)) -> (Vec<Value>, ExitStatus) {
     let dir = tempfile::tempdir().unwrap();
     let (_, kernel, _server) = boot(dir.path());
-    let plugins = dir.path().join("plugins");
-    std::fs::create_dir(&plugins).unwrap();
+    kernel.add_link(1, VXLAN);
+    std::fs::create_dir(dir.path().join("plugins")).unwrap();
+    crash_in(dir.path(), &kernel, defines, kill)
+}
+
+/// The same for the host in a directory.
+fn crash_in(
+    dir: &Path,
+    kernel: &FakeOverlay,
+    defines: &[&str],
+    kill: impl FnOnce(&Running),
+) -> (Vec<Value>, ExitStatus) {
+    let plugins = dir.join("plugins");
     compile(&plugins.join("p.so"), defines);
     // No core of each test.
     let mut varpd = Command::new("sh")
         .args(["-c", "ulimit -c 0; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_varpd"), "-f", "-R"])
-        .arg(dir.path())
+        .arg(dir)
         .arg("-i")
         .arg(&plugins)
         .stdin(Stdio::null())
@@ -57,8 +70,7 @@ fn crash(defines: &[&str], kill: impl FnOnce(&Running)) -> (Vec<Value>, ExitStat
     let mut fatal = Vec::new();
     for record in records.by_ref() {
         if record["msg"] == "varpd started" {
-            let client = Client::open_path(&dir.path().join("var/run/varpd/varpd.door")).unwrap();
-            kernel.add_link(1, VXLAN);
+            let client = Client::open_path(&dir.join("var/run/varpd/varpd.door")).unwrap();
             kill(&Running { client, kernel: kernel.clone(), pid: varpd.id() });
             break;
         } else if record["level"] == 60 {
@@ -103,6 +115,7 @@ fn each_function_is_named() {
     let triggers: &[(&str, &str, Trigger)] = &[
         ("vpo_create", "MODE=2", |v| assert!(v.client.instance_create(LinkId(1), "test").is_err())),
         ("vpo_start", "MODE=2", |v| assert!(v.client.instance_activate(v.created()).is_err())),
+        ("vpo_save", "MODE=2", |v| assert!(v.client.instance_activate(v.created()).is_err())),
         ("vpo_stop", "MODE=2", |v| assert!(v.client.instance_destroy(v.active()).is_err())),
         ("vpo_destroy", "MODE=2", |v| assert!(v.client.instance_destroy(v.active()).is_err())),
         ("vpo_default", "MODE=1", |v| assert!(v.client.instance_activate(v.created()).is_err())),
@@ -141,6 +154,23 @@ fn each_function_is_named() {
 fn a_plugin_that_dies_while_it_is_loaded_is_named_by_its_file() {
     let outcome = crash(&["CRASH=\"initialization\""], |_| panic!("it should not start"));
     reported(&outcome, "/plugins/p.so", "initialization", (SEGV, "SIGSEGV"));
+}
+
+#[test]
+fn a_plugin_that_dies_while_its_instance_is_restored() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, kernel, _server) = boot(dir.path());
+    kernel.add_link(1, VXLAN);
+    std::fs::create_dir(dir.path().join("plugins")).unwrap();
+    let (records, status) = crash_in(dir.path(), &kernel, &["MODE=2"], |v| {
+        v.active();
+        kill_process(Pid::from_raw(v.pid as i32).unwrap(), Signal::KILL).unwrap();
+    });
+    assert_eq!((records, status.signal()), (vec![], Some(9)));
+    let outcome = crash_in(dir.path(), &kernel, &["CRASH=\"vpo_restore\""], |_| {
+        panic!("it should not start");
+    });
+    reported(&outcome, "test", "vpo_restore", (SEGV, "SIGSEGV"));
 }
 
 #[test]

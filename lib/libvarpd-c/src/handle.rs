@@ -117,6 +117,36 @@ pub unsafe extern "C" fn libvarpd_plugin_walk(
     stopped.into()
 }
 
+/// Keeps active instances in files of a directory, from now on. `EINVAL`: NULL, or no directory;
+/// `EEXIST`: enabled already; else why it cannot be opened.
+///
+/// # Safety
+/// `dir` is NULL or a C string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn libvarpd_persist_enable(
+    handle: *mut varpd_handle_t,
+    dir: *const c_char,
+) -> c_int {
+    code(find(handle).and_then(|handle| {
+        // SAFETY: by contract.
+        let dir = unsafe { path(dir) }?;
+        handle.varpd.persist_enable(dir).map_err(|e| e.errno())
+    }))
+}
+
+/// Makes the instances that the files are of, and associates their links again. What is wrong with a
+/// single one is logged, and its file is kept. `ENOENT`: not enabled.
+#[unsafe(no_mangle)]
+pub extern "C" fn libvarpd_persist_restore(handle: *mut varpd_handle_t) -> c_int {
+    code(find(handle).and_then(|h| h.varpd.persist_restore().map_err(|e| e.errno())))
+}
+
+/// Keeps no instance any more; the files stay. `ENOENT`: not enabled.
+#[unsafe(no_mangle)]
+pub extern "C" fn libvarpd_persist_disable(handle: *mut varpd_handle_t) -> c_int {
+    code(find(handle).and_then(|h| h.varpd.persist_disable().map_err(|e| e.errno())))
+}
+
 /// Creates the door at a path. `EINVAL`: NULL; `EEXIST`: it has one; else why not.
 ///
 /// # Safety

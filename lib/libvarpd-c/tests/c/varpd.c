@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: CDDL-1.0 */
 /*
- * A small varpd: varpd PLUGINS DOOR. It tries the functions of libvarpd.h on
- * link 1, says "ready", serves until the end of its standard input, and stops.
+ * A small varpd: varpd PLUGINS DOOR DIRECTORY. It tries the functions of
+ * libvarpd.h on link 1, says "ready", serves until the end of its standard
+ * input, and stops. Instances are kept in the directory.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -113,9 +114,9 @@ instances(void)
 	EXPECT(libvarpd_instance_create(varpd, 1, "test", &inst) == 0);
 	EXPECT(libvarpd_instance_create(varpd, 1, "test", &other) == EEXIST);
 	id = libvarpd_instance_id(inst);
-	EXPECT(id == 1);
+	EXPECT(id != 0);
 	EXPECT(libvarpd_instance_lookup(varpd, id) == inst);
-	EXPECT(libvarpd_instance_lookup(varpd, id + 1) == NULL);
+	EXPECT(libvarpd_instance_lookup(varpd, id + 100) == NULL);
 	properties(inst);
 	EXPECT(libvarpd_instance_activate(inst) == 0);
 	EXPECT(libvarpd_instance_activate(inst) == EEXIST);
@@ -127,6 +128,22 @@ instances(void)
 	EXPECT(libvarpd_instance_activate(inst) == EINVAL);
 	EXPECT(libvarpd_instance_id(inst) == 0);
 	EXPECT(libvarpd_instance_lookup(varpd, id) == NULL);
+}
+
+static void
+persistence(const char *file, const char *dir)
+{
+	EXPECT(libvarpd_persist_restore(varpd) == ENOENT);
+	EXPECT(libvarpd_persist_disable(varpd) == ENOENT);
+	EXPECT(libvarpd_persist_enable(varpd, NULL) == EINVAL);
+	EXPECT(libvarpd_persist_enable(varpd, "/no/such/place") == ENOENT);
+	EXPECT(libvarpd_persist_enable(varpd, file) == EINVAL);
+	EXPECT(libvarpd_persist_enable(NULL, dir) == EINVAL);
+	EXPECT(libvarpd_persist_enable(varpd, dir) == 0);
+	EXPECT(libvarpd_persist_enable(varpd, dir) == EEXIST);
+	EXPECT(libvarpd_persist_disable(varpd) == 0);
+	EXPECT(libvarpd_persist_enable(varpd, dir) == 0);
+	EXPECT(libvarpd_persist_restore(varpd) == 0);
 }
 
 static void *
@@ -162,12 +179,13 @@ main(int argc, char **argv)
 	pthread_t threads[THREADS];
 	char c;
 
-	if (argc != 3)
+	if (argc != 4)
 		return (2);
 	EXPECT(libvarpd_create(NULL) == EINVAL);
 	EXPECT(libvarpd_create(&varpd) == 0);
 	EXPECT(libvarpd_create(&second) == EEXIST);
 	plugins(argv[1]);
+	persistence(argv[0], argv[3]);
 	instances();
 
 	EXPECT(libvarpd_door_server_create(varpd, NULL) == EINVAL);

@@ -143,3 +143,20 @@ fn arp_ndp_and_dhcp() {
         assert_eq!(frame[6..12], mac, "{kind:?}: from whom it asked for");
     }
 }
+
+/// What `vpo_save` puts into a list, `vpo_restore` finds there: bytes, numbers and a text.
+#[test]
+fn it_is_restored_with_all_its_properties() {
+    let (mut host, id) = host();
+    host.persist();
+    start(&host, id);
+    host.restart();
+    assert_eq!(host.client.instance_lookup(LinkId(1)), Ok(id));
+    assert_eq!(ip(&get(&host, id, "table/network")), Some(network()));
+    assert_eq!(int(&get(&host, id, "table/step")), Some(-1));
+    assert_eq!(uint(&get(&host, id, "table/port")), Some(9));
+    assert_eq!(string(&get(&host, id, "table/name")), Some("grüße"));
+    assert_eq!(ask(&host, id, [2, 0, 0, 0, 0, 5]), Some("[2001:db8::4]:9".to_owned()));
+    host.client.instance_destroy(id).unwrap();
+    assert_eq!(host.files(), [""; 0]);
+}
