@@ -42,8 +42,9 @@
 //!
 //! * A connection is either idle (in the server's table and armed in its epoll set, one shot) or
 //!   owned by one worker.
-//! * Threads are bounded (16 workers), connections too (1024). A client that does
-//!   not read its reply loses its connection after five seconds, so that it cannot keep a worker.
+//! * Threads are bounded (16 workers), connections too (1024; those that never said hello make room
+//!   for others). A client that does not read its reply loses its connection after five seconds, so
+//!   that it cannot keep a worker.
 //! * Locks are leaves: the server's table of idle connections, a client's list of them, the list of
 //!   threads of [`sock::Threads`]. None is held over the handler or a system call that may block.
 

@@ -31,7 +31,7 @@ const CHUNK: usize = 64 * 1024;
 
 /// Calls that run at the same time; further ones wait for a worker.
 const WORKERS: usize = 16;
-/// Connections held open; further ones are closed at once.
+/// Connections held open; for a further one a silent one goes, or it is closed at once.
 const MAX_CONNECTIONS: usize = 1024;
 /// How long a client may take to read its reply.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -71,6 +71,18 @@ struct Idle {
     /// Connections in all: the idle ones and those a worker owns.
     count: usize,
     last_token: u64,
+}
+
+impl Idle {
+    /// Closes the connection that has not said a word for the longest time, if there is one: those
+    /// who do cannot be kept out by those who do not.
+    fn forget_silent(&mut self) {
+        let silent = self.connections.iter().filter(|(_, c)| c.cred.is_none());
+        if let Some(token) = silent.map(|(token, _)| *token).min() {
+            self.connections.remove(&token);
+            self.count -= 1;
+        }
+    }
 }
 
 struct Connection {
@@ -169,6 +181,9 @@ impl Shared {
         match self.listener.accept() {
             Ok(fd) => {
                 let mut idle = lock(&self.idle);
+                if idle.count >= MAX_CONNECTIONS {
+                    idle.forget_silent();
+                }
                 if idle.count < MAX_CONNECTIONS
                     && sockopt::set_socket_timeout(&fd, sockopt::Timeout::Send, Some(REPLY_TIMEOUT))
                         .is_ok()

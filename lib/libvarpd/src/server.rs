@@ -10,7 +10,7 @@ use crate::{Instance, Varpd};
 use door::PeerCred;
 use overlay_abi::door::{VARPD_CLIENT_INVALID, varpd_client_cache_entry_t};
 use overlay_abi::errno::Errno;
-use overlay_abi::ids::{MacAddr, VarpdId};
+use overlay_abi::ids::{LinkId, MacAddr, VarpdId};
 use overlay_abi::target::{overlay_targ_cache_entry_t, overlay_target_point_t};
 use std::sync::Arc;
 
@@ -46,10 +46,18 @@ impl Varpd {
         };
         let result = request.and_then(|request| {
             // Before anything else, so that nobody learns which ids there are by being refused.
-            if needs_privilege(&request) && !self.may_configure(cred) {
+            let change = needs_privilege(&request);
+            if change && !self.may_configure(cred) {
+                slog::warn!(self.log, "a caller without privilege is refused";
+                    "command" => message::command(bytes), "pid" => cred.pid, "uid" => cred.uid);
                 return Err(Errno::EPERM);
             }
-            self.execute(request)
+            let link = change.then(|| self.link_of(&request)).flatten();
+            let result = self.execute(request);
+            if change {
+                self.note(&request, link, cred, result.as_ref().err());
+            }
+            result
         });
         self.stats.called(message::command(bytes), result.is_err());
         message::reply(bytes, cred.model, &result)
@@ -57,6 +65,50 @@ impl Varpd {
 
     fn may_configure(&self, cred: &PeerCred) -> bool {
         cred.net_config || cfg!(not(target_os = "illumos")) && cred.uid == self.owner
+    }
+
+    /// The link that a change concerns, as long as it has an instance.
+    fn link_of(&self, request: &Request<'_>) -> Option<LinkId> {
+        match request {
+            Request::Create(link, _) => Some(*link),
+            Request::Activate(id)
+            | Request::Destroy(id)
+            | Request::SetProp(id, ..)
+            | Request::CacheFlush(id)
+            | Request::CacheDelete(id, _)
+            | Request::CacheSet(id, ..) => self.instance(*id).map(|instance| instance.link()),
+            _ => None,
+        }
+    }
+
+    /// Logs what came of a change, and whose it was.
+    fn note(
+        &self,
+        request: &Request<'_>,
+        link: Option<LinkId>,
+        cred: &PeerCred,
+        error: Option<&Errno>,
+    ) {
+        let (done, id) = match request {
+            Request::Create(link, _) => ("instance created", self.instance_of(*link)),
+            Request::Activate(id) => ("instance activated", Some(*id)),
+            Request::Destroy(id) => ("instance destroyed", Some(*id)),
+            Request::SetProp(id, ..) => ("property set", Some(*id)),
+            Request::CacheFlush(id) => ("target cache flushed", Some(*id)),
+            Request::CacheDelete(id, _) => ("target forgotten", Some(*id)),
+            Request::CacheSet(id, ..) => ("target set", Some(*id)),
+            _ => return,
+        };
+        let log = self.log.new(slog::o!("instance" => id.map(|id| id.0),
+            "link" => link.map(|link| link.0), "pid_of_caller" => cred.pid));
+        match (error, request) {
+            (Some(e), _) => slog::info!(log, "not done: {done}"; "error" => e.name()),
+            (None, Request::Create(_, plugin)) => {
+                slog::info!(log, "{done}"; "search" => String::from_utf8_lossy(plugin).as_ref());
+            }
+            (None, Request::Activate(_) | Request::Destroy(_)) => slog::info!(log, "{done}"),
+            (None, _) => slog::debug!(log, "{done}"),
+        }
     }
 
     fn find(&self, id: VarpdId) -> Result<Arc<Instance>, Errno> {
@@ -67,21 +119,10 @@ impl Varpd {
         match request {
             Request::Create(link, plugin) => {
                 let plugin = std::str::from_utf8(plugin).map_err(|_| Errno::ENOENT)?;
-                let id = self.create(link, plugin)?;
-                slog::info!(self.log, "instance created";
-                    "instance" => id.0, "link" => link.0, "search" => plugin);
-                Ok(Answer::Id(id))
+                self.create(link, plugin).map(Answer::Id)
             }
-            Request::Activate(id) => {
-                self.find(id)?.activate()?;
-                slog::info!(self.log, "instance activated"; "instance" => id.0);
-                Ok(Answer::Done)
-            }
-            Request::Destroy(id) => {
-                self.destroy(id)?;
-                slog::info!(self.log, "instance destroyed"; "instance" => id.0);
-                Ok(Answer::Done)
-            }
+            Request::Activate(id) => self.find(id)?.activate().map(|()| Answer::Done),
+            Request::Destroy(id) => self.destroy(id).map(|()| Answer::Done),
             Request::Nprops(id) => self.find(id)?.nprops().map(Answer::Nprops),
             Request::PropInfo(id, which) => {
                 let instance = self.find(id)?;

@@ -362,3 +362,66 @@ proptest! {
         }
     }
 }
+
+/// Everything wrong that can come through the door, and the next caller is served all the same.
+#[test]
+fn hostile_callers_do_not_disturb_others() {
+    let host = Host::with_c_plugins(&[&[]]);
+    let id = host.instance(1, "test");
+    let path = host.dir.path().join("varpd.door");
+    let open = |model| door::Client::open_as(&path, model).unwrap();
+    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = move || {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed
+    };
+    for model in MODELS {
+        let client = open(model);
+        for len in 0..=700 {
+            // Zeros, noise, and noise that looks like a command.
+            let noise: Vec<u8> = (0..len).map(|_| (random() >> 24) as u8).collect();
+            let mut command = noise.clone();
+            if len >= 4 {
+                put(&mut command, 0, &((random() % 16) as u32).to_ne_bytes());
+            }
+            for m in [vec![0; len], noise, command] {
+                let reply = client.call(&m).unwrap();
+                assert!(reply.len() == 8 || reply.len() == len, "{len}: {}", reply.len());
+            }
+        }
+    }
+    // A client that says it is of the other model reads nonsense, and that is all.
+    let mut m = message(VARPD_CLIENT_CREATE, 616);
+    put(&mut m, 8, &2u32.to_ne_bytes());
+    put(&mut m, 24, b"test\0");
+    host.kernel.add_link(2, VXLAN);
+    assert_eq!(errno(&open(Model::Ilp32).call(&m).unwrap()), Errno::ENOENT);
+    let _silent: Vec<_> =
+        (0..3000).map(|_| door::sock::connect(&path, rustix::net::SocketType::SEQPACKET)).collect();
+    assert_eq!(host.client.instance_lookup(LinkId(1)), Ok(id));
+    let another = libvarpd_client::Client::open_path(&path).unwrap();
+    assert_eq!(another.instance_lookup(LinkId(1)), Ok(id));
+}
+
+#[test]
+fn changes_are_logged_with_instance_and_link() {
+    let host = Host::with_c_plugins(&[&[]]);
+    let id = host.instance(7, "test");
+    host.client.instance_activate(id).unwrap();
+    assert_eq!(host.client.instance_activate(id), Err(Errno::EEXIST));
+    host.client.instance_destroy(id).unwrap();
+    let mut m = message(VARPD_CLIENT_DESTROY, 616);
+    put(&mut m, 8, &id.0.to_ne_bytes());
+    host.varpd.answer(&m, &stranger(Model::Lp64));
+    let log = host.log.text();
+    for done in ["instance created", "instance activated", "instance destroyed"] {
+        let line = log.lines().find(|l| l.contains(done)).unwrap_or_else(|| panic!("{log}"));
+        assert!(line.contains("instance=1") && line.contains("link=7"), "{line}");
+    }
+    let line = log.lines().find(|l| l.contains("not done: instance activated")).unwrap();
+    assert!(line.contains("EEXIST") && line.contains("link=7"), "{line}");
+    let line = log.lines().find(|l| l.contains("without privilege")).unwrap();
+    assert!(line.contains("uid=54321"), "{line}");
+}
