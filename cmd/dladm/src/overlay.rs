@@ -306,6 +306,12 @@ pub fn show(context: &Context, words: Vec<String>) -> Result<ExitCode, Fatal> {
         }
     }
     show.table.flush()?;
+    if view == View::Fma
+        && let Some(why) = h.varpd_trouble()
+    {
+        // The states are true all the same.
+        warn(format!("{why}: targets that are not known yet are not found"));
+    }
     Ok(if show.troubled { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 

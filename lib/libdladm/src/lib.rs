@@ -98,6 +98,12 @@ impl Handle {
         libvarpd_client::Client::open(&self.root)
     }
 
+    /// Why varpd cannot be asked, if it cannot. Links go on without it, and their state is the
+    /// kernel's to tell; what is not known of their targets nobody finds out.
+    pub fn varpd_trouble(&self) -> Option<String> {
+        self.varpd().err().map(|errno| self.varpd_unreachable(errno))
+    }
+
     /// The line that says why varpd cannot be asked.
     fn varpd_unreachable(&self, errno: Errno) -> String {
         format!("varpd does not answer at {}: {errno}", self.root.path(VARPD_DOOR).display())

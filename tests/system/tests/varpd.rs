@@ -108,6 +108,12 @@ impl Host {
         Ok(self.fkadm()?.guest_ping(ping)?)
     }
 
+    fn kill_varpd(&mut self) -> Result<()> {
+        self.varpd.kill()?;
+        self.varpd.wait()?;
+        Ok(())
+    }
+
     /// Stops both daemons. The kernel fails if its checks found something.
     fn stop(mut self) -> Result<()> {
         for (child, name) in [(&mut self.varpd, "varpd"), (&mut self.kernel, "fakekerneld")] {
@@ -258,6 +264,57 @@ fn traffic_goes_on_while_varpd_is_killed_and_started() -> Result<()> {
     ensure!(health.contains("ONLINE"), "{health}");
     h1.stop()?;
     h2.stop()
+}
+
+/// What show-overlay -f says is so: with varpd, without it, when it is back, and when it forgot.
+#[test]
+fn the_states_shown_are_those_of_the_links() -> Result<()> {
+    let mut host = Host::start(15, 16)?;
+    host.overlay()?;
+    let shown = |host: &Host| -> Result<(String, String)> {
+        let mut dladm = tool(host.dir.path(), "dladm");
+        dladm.args(["show-overlay", "-f", "-p", "-o", "status,details", "ov1"]);
+        let out = dladm.stdin(Stdio::null()).output()?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+        ensure!(out.status.success(), "{}", text(&out.stderr));
+        Ok((text(&out.stdout), text(&out.stderr)))
+    };
+    let is = |host: &Host, state: &str, with_varpd: bool| -> Result<()> {
+        let (out, err) = shown(host)?;
+        ensure!(out.contains(state), "{out} in place of {state}");
+        match with_varpd {
+            true => ensure!(err.is_empty(), "{err}"),
+            false => ensure!(err.contains("warning: varpd does not answer"), "{err}"),
+        }
+        Ok(())
+    };
+    is(&host, "ONLINE:-", true)?;
+    let (here, away) = (host.dir.path().join("plugins"), host.dir.path().join("away"));
+    let plugin = "libvarpd_test.so";
+    std::fs::create_dir(&away)?;
+
+    host.kill_varpd()?;
+    is(&host, "ONLINE:-", false)?;
+    std::fs::rename(here.join(plugin), away.join(plugin))?;
+    host.varpd = spawn_varpd(host.dir.path())?;
+    is(&host, "DEGRADED:varpd instance 1\\: plugin \"test\" is not loaded", true)?;
+    host.kill_varpd()?;
+    is(&host, "DEGRADED:varpd instance 1", false)?;
+    std::fs::rename(away.join(plugin), here.join(plugin))?;
+    host.varpd = spawn_varpd(host.dir.path())?;
+    is(&host, "ONLINE:-", true)?;
+
+    // It forgets, and says so; the link can be made anew.
+    host.kill_varpd()?;
+    std::fs::remove_file(host.root().join("var/run/varpd/1.varpd"))?;
+    host.varpd = spawn_varpd(host.dir.path())?;
+    is(&host, "DEGRADED:no varpd instance exists", true)?;
+    host.fkadm()?.guest_detach("vn0")?;
+    host.dladm(&["delete-vnic", "vn0"])?;
+    host.dladm(&["delete-overlay", "ov1"])?;
+    host.overlay()?;
+    is(&host, "ONLINE:-", true)?;
+    host.stop()
 }
 
 #[test]
