@@ -10,8 +10,8 @@
 //! | part | job |
 //! |---|---|
 //! | this module | the file's bytes and names; no I/O |
-//! | [`store`] | files: written whole or not at all, removed, moved aside |
-//! | [`restore`] | instances of files, and what becomes of a file that cannot be restored |
+//! | `store` | files: written whole or not at all, removed, moved aside |
+//! | `restore` | instances of files, and what becomes of a file that cannot be restored |
 //!
 //! # Vocabulary
 //!

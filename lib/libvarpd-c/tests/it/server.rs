@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! A program that is a varpd, through libvarpd.h.
-use crate::common::program;
+use crate::common::{content, program};
 use libvarpd_client::Client;
 use overlay_abi::ids::LinkId;
 use std::io::{BufRead, BufReader, Lines, Read, Write};
@@ -100,4 +100,13 @@ fn a_varpd_in_c() {
     client.instance_destroy(id).unwrap();
     varpd.end();
     assert_eq!(std::fs::read_dir(dir.path().join("run")).unwrap().count(), 0);
+}
+
+#[test]
+fn what_libvarpd_panic_leaves_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = Command::new(program("panic", dir.path())).output().unwrap();
+    assert_eq!(content(&output), "");
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(log.contains("1 two 3 4 5 6 7 8.50 9 ten"), "{log}");
 }
