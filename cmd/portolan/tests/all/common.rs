@@ -12,7 +12,8 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use svp::{Body, Id, Message};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
@@ -109,4 +110,34 @@ pub fn restore(db: &Value) -> Vec<Change> {
     let objects = |bucket: &'static str| db[bucket].as_object().into_iter().flatten();
     let all = moray::BUCKETS.iter().flat_map(|b| objects(b).map(|(k, v)| (*b, k.clone(), v)));
     all.map(|(bucket, key, value)| moray::read(bucket, &key, value).unwrap()).collect()
+}
+
+/// A PING of version 1.
+pub fn ping(id: u32) -> Vec<u8> {
+    let mut out = Vec::new();
+    Message { version: 1, id: Id::from(id), body: Body::Ping }.encode(&mut out);
+    out
+}
+
+/// Its answer.
+pub fn pong(id: u32) -> Vec<u8> {
+    let mut out = Vec::new();
+    Message { version: 1, id: Id::from(id), body: Body::Pong }.encode(&mut out);
+    out
+}
+
+/// Closes with RST.
+pub fn reset(stream: TcpStream) {
+    let socket = socket2::SockRef::from(&stream);
+    socket.set_linger(Some(Duration::ZERO)).unwrap();
+    drop(stream);
+}
+
+/// Waits until something is so.
+pub fn until(what: &str, so: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !so() {
+        assert!(began.elapsed() < LONG, "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }

@@ -1,29 +1,16 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! Peers that are silent, slow, hostile, or gone; and the end of the server.
 
-use crate::common::{Faulty, LONG, Running, closes_after, exchange, run};
+use crate::common::{Faulty, LONG, Running, closes_after, exchange, ping, pong, run, until};
 use portolan::serve::Limits;
 use std::io::{Read, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use svp::{Body, Id, Message};
 
 const SHORT: Duration = Duration::from_millis(300);
 
 fn limited(limits: Limits) -> Running {
     run(Box::new(Faulty::default()), limits)
-}
-
-fn ping(id: u32) -> Vec<u8> {
-    let mut out = Vec::new();
-    Message { version: 1, id: Id::from(id), body: Body::Ping }.encode(&mut out);
-    out
-}
-
-fn pong(id: u32) -> Vec<u8> {
-    let mut out = Vec::new();
-    Message { version: 1, id: Id::from(id), body: Body::Pong }.encode(&mut out);
-    out
 }
 
 /// The value of a counter.
@@ -32,15 +19,6 @@ fn counted(running: &Running, line: &str) -> String {
     let text = running.server.metrics.text(&counts);
     let found = text.lines().find_map(|l| l.strip_prefix(line));
     found.unwrap_or_default().trim().to_owned()
-}
-
-/// Waits until something is so.
-fn until(what: &str, so: impl Fn() -> bool) {
-    let began = Instant::now();
-    while !so() {
-        assert!(began.elapsed() < LONG, "{what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 #[test]
@@ -112,24 +90,6 @@ fn too_many_connections_are_refused_and_counted() {
         let mut got = [0; 16];
         d.read_exact(&mut got).is_ok()
     });
-}
-
-/// B19-B22: whatever one connection sends, others go on, and what was asked before it is answered.
-#[test]
-fn defect_b19_good_requests_before_a_bad_one_are_answered() {
-    let running = limited(Limits::default());
-    let mut good = running.connect();
-    let mut bad_crc = ping(7);
-    bad_crc[15] ^= 1;
-    let mut unknown = ping(7);
-    unknown[3] = 99;
-    for bad in [bad_crc, unknown, pong(7), vec![0xff; 64]] {
-        let mut stream = running.connect();
-        let bytes = [ping(1), ping(2), bad, ping(3)].concat();
-        stream.write_all(&bytes).unwrap();
-        assert_eq!(closes_after(&mut stream), [pong(1), pong(2)].concat());
-        assert_eq!(exchange(&mut good, &ping(5), 16), pong(5));
-    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! Tests of the directory server over real sockets, in this process.
 
 mod common;
+mod defects;
 mod limits;
 mod replay;
 mod told;

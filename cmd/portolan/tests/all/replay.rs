@@ -4,7 +4,7 @@
 //! Each step sends what was sent then. The answer must be the recorded one, unless [`better`] names the
 //! rule of svp.md section 10 or the defect by which it is another one, and which.
 
-use crate::common::{Faulty, Running, closes_after, exchange, restore, run, unhex, vectors};
+use crate::common::{Faulty, Running, closes_after, exchange, reset, restore, run, unhex, vectors};
 use portolan::serve::Limits;
 use serde_json::{Value, json};
 use std::net::{Shutdown, TcpStream};
@@ -224,13 +224,6 @@ impl Replay {
             }
         }
     }
-}
-
-/// Closes with RST.
-fn reset(stream: TcpStream) {
-    let socket = socket2::SockRef::from(&stream);
-    socket.set_linger(Some(std::time::Duration::ZERO)).unwrap();
-    drop(stream);
 }
 
 #[test]
