@@ -61,3 +61,19 @@ fn null_is_refused() {
     }
     assert_eq!(list.get("x"), Some(&Value::Int32(-1)));
 }
+
+/// As varpd hands a list to vpo_save and vpo_restore.
+#[test]
+fn a_handle_carries_lists_to_plugins_and_back() {
+    let mut handle = nvpair::Handle::from_list(&List::new()).unwrap();
+    // SAFETY: a list that only this thread uses.
+    let added = unsafe { nvlist_add_uint16(handle.as_ptr(), c"port".as_ptr(), 4789) };
+    assert_eq!(added, 0);
+    let list = handle.to_list().unwrap();
+    assert_eq!(list.get("port"), Some(&Value::Uint16(4789)));
+    let mut again = nvpair::Handle::from_list(&list).unwrap();
+    let mut port = 0;
+    // SAFETY: as above, and a live variable.
+    unsafe { nvlist_lookup_uint16(again.as_ptr(), c"port".as_ptr(), &mut port) };
+    assert_eq!((port, again.to_list().unwrap()), (4789, list));
+}
