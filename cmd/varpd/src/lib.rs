@@ -45,6 +45,7 @@
 mod illumos;
 #[cfg(not(target_os = "illumos"))]
 mod linux;
+mod log;
 mod options;
 mod plugins;
 mod process;
@@ -67,13 +68,13 @@ use overlay_abi::target::OVERLAY_DEV;
 use process::Parent;
 use run_dir::RunDir;
 use signals::{REREAD, Signals};
-use slog::{Drain, Logger, o};
+use slog::Logger;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 use wait::{Try, Waiter};
@@ -180,7 +181,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return if e.use_stderr() { ExitCode::from(1) } else { ExitCode::SUCCESS };
         }
     };
-    let log = logger();
+    let log = log::logger();
     match run(options, &log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(End::Signal(signal)) => {
@@ -375,10 +376,4 @@ fn start_lookups(
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Fatal> {
     Builder::new().name(name.into()).spawn(run).map_err(cannot("start a thread"))
-}
-
-/// The log: bunyan records on standard error, a line each. One that cannot be written is lost.
-fn logger() -> Logger {
-    let json = slog_bunyan::with_name("varpd", std::io::stderr()).build();
-    Logger::root(Mutex::new(json).ignore_res(), o!())
 }

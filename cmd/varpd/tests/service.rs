@@ -91,6 +91,8 @@ fn a_daemon_leaves_everything_behind_and_its_parent_waits_for_the_door() {
     works(&root, &kernel, 1);
     let pid = v.pid().as_raw_nonzero().get();
     assert_ne!(pid, v.child.id() as i32, "it is a child");
+    let last: serde_json::Value = serde_json::from_str(v.text().lines().last().unwrap()).unwrap();
+    assert_eq!(last["pid"], pid, "its records say so");
     let proc = PathBuf::from(format!("/proc/{pid}"));
     if geteuid().is_root() {
         let open = |fd: &str| std::fs::read_link(proc.join("fd").join(fd));
