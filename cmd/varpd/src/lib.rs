@@ -315,8 +315,12 @@ fn serve(
             }
             Err(e) => Err(e.into()),
         })?;
+        // One that does not work from the start does not say that it does.
+        if let Ok(end) = ends.try_recv() {
+            return Err(end);
+        }
         slog::info!(log, "varpd started";
-            "door" => path.display().to_string(),
+            "door" => std::path::absolute(&path).unwrap_or(path).display().to_string(),
             "plugins" => varpd.plugins().join(","),
             "foreground" => options.foreground);
         parent.ready().map_err(cannot("tell the parent process"))?;

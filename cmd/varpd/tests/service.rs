@@ -28,6 +28,7 @@ fn machine() -> (TempDir, PathBuf, FakeOverlay, Server) {
     std::fs::create_dir_all(&root).unwrap();
     chmod(&dir.path().join("private"), 0o700);
     let (_, kernel, server) = boot(&root);
+    chmod(&root.join("dev"), 0o700);
     (dir, root, kernel, server)
 }
 

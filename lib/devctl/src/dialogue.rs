@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use door::sock::Place;
+use door::sock::Found;
 use overlay_abi::errno::Errno;
 use rustix::net::SocketType;
 use zerocopy::{FromBytes, IntoBytes};
@@ -21,7 +21,7 @@ use crate::{Error, Model, OpenFlags, Root};
 /// is then done.
 #[derive(Debug)]
 pub struct Device {
-    place: Place,
+    node: Found,
     model: Model,
     token: Token,
     idle: Mutex<Vec<UnixStream>>,
@@ -44,9 +44,9 @@ impl Device {
         let node = root.path(node);
         let hello = Header { value: flags.0 as i32, ..Header::hello(Op::Open, model) };
         let named = |e: Error| Error { what: format!("{}{}", node.display(), e.what), ..e };
-        let place = Place::of(&node).map_err(|e| named(cannot_connect(&e)))?;
-        let (first, token) = connect(&place, hello, &[]).map_err(named)?;
-        Ok(Device { place, model, token, idle: Mutex::new(vec![first]) })
+        let found = Found::at(&node).map_err(|e| named(cannot_connect(&e)))?;
+        let (first, token) = connect(&found, hello, &[]).map_err(named)?;
+        Ok(Device { node: found, model, token, idle: Mutex::new(vec![first]) })
     }
 
     /// ioctl(2): the value the driver returns, or its errno in illumos numbers.
@@ -80,7 +80,7 @@ impl Device {
             Some(stream) => stream,
             None => {
                 let hello = Header::hello(Op::Join, self.model);
-                let joined = connect(&self.place, hello, &self.token);
+                let joined = connect(&self.node, hello, &self.token);
                 // Any other error means that the kernel which knew the token is gone.
                 joined.map_err(|e| if e.errno == Errno::EAGAIN { e.errno } else { Errno::EIO })?.0
             }
@@ -120,8 +120,8 @@ fn cannot_connect(e: &io::Error) -> Error {
 }
 
 /// The error does not name the node.
-fn connect(place: &Place, hello: Header, bytes: &[u8]) -> Result<(UnixStream, Token), Error> {
-    let fd = place.connect(SocketType::STREAM).map_err(|e| cannot_connect(&e))?;
+fn connect(node: &Found, hello: Header, bytes: &[u8]) -> Result<(UnixStream, Token), Error> {
+    let fd = node.connect(SocketType::STREAM).map_err(|e| cannot_connect(&e))?;
     let server = door::sock::peer(&fd, Model::NATIVE).map_err(|_| error(Errno::EIO, ""))?;
     if server.uid != 0 && server.uid != rustix::process::geteuid().as_raw() {
         // Whoever answers can read and write our memory.

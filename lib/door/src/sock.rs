@@ -32,17 +32,14 @@ pub struct Listener {
     inode: (u64, u64),
 }
 
-/// A directory held open and the name of a socket in it. It is found as long as this lives, also by
-/// a process that may not enter the directories above any more.
-#[derive(Debug)]
-pub struct Place {
+/// A directory held open and the name of a socket in it.
+struct Place {
     dir: OwnedFd,
     name: OsString,
 }
 
 impl Place {
-    /// The place of the socket that is or will be at `path`.
-    pub fn of(path: &Path) -> io::Result<Place> {
+    fn of(path: &Path) -> io::Result<Place> {
         let name = path
             .file_name()
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not the name of a file"))?;
@@ -61,11 +58,7 @@ impl Place {
         Ok(SocketAddrUnix::new(&short)?)
     }
 
-    /// Connects to the socket there; the descriptor is blocking and close-on-exec.
-    ///
-    /// The error keeps its raw errno: ENOENT when there is no such file, ECONNREFUSED when its
-    /// server is gone.
-    pub fn connect(&self, kind: SocketType) -> io::Result<OwnedFd> {
+    fn connect(&self, kind: SocketType) -> io::Result<OwnedFd> {
         let fd = net::socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
         rustix::io::retry_on_intr(|| net::connect(&fd, &self.addr(&self.name).map_err(raw)?))?;
         Ok(fd)
@@ -80,7 +73,31 @@ fn naming(path: &Path, e: io::Error) -> io::Error {
     io::Error::new(e.kind(), format!("{}: {e}", path.display()))
 }
 
-/// Connects to the socket at `path`, as [`Place::connect`] does.
+/// A socket's file, held: it can be connected to as long as this lives, also by a process that may
+/// not enter the directories above any more. Write permission on the socket itself counts.
+#[derive(Debug)]
+pub struct Found(OwnedFd);
+
+impl Found {
+    /// The socket at `path`. The error keeps its raw errno: ENOENT when there is no such file.
+    pub fn at(path: &Path) -> io::Result<Found> {
+        Ok(Found(fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?))
+    }
+
+    /// Connects to it; errors as [`connect`].
+    pub fn connect(&self, kind: SocketType) -> io::Result<OwnedFd> {
+        let addr = format!("/proc/self/fd/{}", self.0.as_raw_fd());
+        let addr = SocketAddrUnix::new(addr)?;
+        let fd = net::socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
+        rustix::io::retry_on_intr(|| net::connect(&fd, &addr))?;
+        Ok(fd)
+    }
+}
+
+/// Connects to the socket at `path`; the descriptor is blocking and close-on-exec.
+///
+/// The error keeps its raw errno: ENOENT when there is no such file, ECONNREFUSED when its server
+/// is gone.
 pub fn connect(path: &Path, kind: SocketType) -> io::Result<OwnedFd> {
     Place::of(path)?.connect(kind)
 }
