@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! Who varpd is on illumos: root becomes netadm, with no more privileges than it needs
 //! (spec/varpd.md 1.5).
+//!
+//! The functions are declared here: of what illumos-priv has, three calls are needed, with a string that says
+//! everything.
 
 use crate::process::check;
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! Properties of the service, as SMF has them (spec/varpd.md 1.2).
+//!
+//! By libscf's own functions: the smf crate runs svcprop(1) and reads what that prints, and varpd is not to run
+//! programs.
 
 use crate::options::Options;
 use crate::{Fatal, Properties, cannot};

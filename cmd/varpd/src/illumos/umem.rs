@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! Memory from libumem, so that its debugging (`UMEM_DEBUG`, mdb's `::findleaks`) sees varpd's own.
+//! There is no crate for it, and these four functions are all that an allocator needs.
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::ffi::{c_int, c_void};

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! The functions of libc that make a door: door_create(3C), fattach(3C) and those around them.
 //!
-//! The libc crate has these for Solaris only. A descriptor in a message (`door_desc_t`) is never
+//! The libc crate has these for Solaris only. The doors crate has most of them, but neither door_ucred,
+//! by which a caller is known and answered in its own data model, nor door_setparam, and its server procedures are plain
+//! functions, without a handler to call. A descriptor in a message (`door_desc_t`) is never
 //! sent or taken here, so its pointer stays untyped.
 
 use std::ffi::{c_char, c_int, c_uint, c_void};

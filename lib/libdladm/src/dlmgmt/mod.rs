@@ -15,7 +15,9 @@
 //!
 //! The messages are those of `<sys/dls_mgmt.h>` and libdladm: same numbers, same layouts, which
 //! are equal for 32- and 64-bit callers. `Table` is pure and total: any bytes in, a reply out.
-//! On illumos `Client` is libdladm, whose business these messages are.
+//! On illumos `Client` is libdladm, whose business these messages are, by bindings that bindgen made. The functions of
+//! libdladm for overlays and VNICs are not used there: these crates make the same ioctls and door calls on every system,
+//! without the faults that the originals have (spec/varpd.md 9.9).
 
 #[cfg(not(target_os = "illumos"))]
 mod client;

@@ -99,7 +99,7 @@ impl Client {
         // SAFETY: a handle of ours; `collect` gets the list it expects, for the call.
         check(unsafe {
             dladm_walk_datalink_id(
-                collect,
+                Some(collect),
                 self.handle,
                 (&raw mut ids).cast(),
                 class.0,

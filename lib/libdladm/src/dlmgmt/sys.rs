@@ -1,19 +1,13 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! The part of `<libdladm.h>` and `<libdllink.h>` that [`super::native`] uses, with C's names.
-//!
-//! The shapes are bindgen's; `tools/bindings.sh` compares them with the headers on a system that
-//! has those. The numbers are in `abi.json` too.
+//! What [`super::native`] uses of `<libdladm.h>` and `<libdllink.h>`, as bindgen reads them: made by
+//! `tools/bindings.sh`, not by hand.
 #![allow(non_camel_case_types, reason = "names of C")]
 
-use std::ffi::{c_char, c_int, c_uint, c_void};
-
-/// `struct dladm_handle`, libdladm's own.
-#[repr(C)]
-pub struct dladm_handle {
-    _private: [u8; 0],
-}
-
-pub type dladm_status_t = c_uint;
+pub const DLADM_WALK_CONTINUE: i32 = -1;
+pub type uint_t = ::core::ffi::c_uint;
+pub type datalink_id_t = u32;
+pub type datalink_class_t = ::core::ffi::c_uint;
+pub type datalink_media_t = u64;
 pub const DLADM_STATUS_OK: dladm_status_t = 0;
 pub const DLADM_STATUS_BADARG: dladm_status_t = 1;
 pub const DLADM_STATUS_TOOSMALL: dladm_status_t = 3;
@@ -27,52 +21,59 @@ pub const DLADM_STATUS_DENIED: dladm_status_t = 13;
 pub const DLADM_STATUS_IOERR: dladm_status_t = 14;
 pub const DLADM_STATUS_LINKBUSY: dladm_status_t = 24;
 pub const DLADM_STATUS_TRYAGAIN: dladm_status_t = 27;
-
-/// What a walk's function returns to get the next link.
-pub const DLADM_WALK_CONTINUE: c_int = -1;
-
-pub type walk_f = unsafe extern "C" fn(*mut dladm_handle, u32, *mut c_void) -> c_int;
-
+pub type dladm_status_t = ::core::ffi::c_uint;
+#[repr(C)]
+#[derive(Debug)]
+pub struct dladm_handle {
+    _unused: [u8; 0],
+}
+pub type dladm_handle_t = *mut dladm_handle;
 #[link(name = "dladm")]
 unsafe extern "C" {
-    pub fn dladm_open(handle: *mut *mut dladm_handle) -> dladm_status_t;
-    pub fn dladm_close(handle: *mut dladm_handle);
+    pub fn dladm_open(arg1: *mut dladm_handle_t) -> dladm_status_t;
+    pub fn dladm_close(arg1: dladm_handle_t);
     pub fn dladm_create_datalink_id(
-        handle: *mut dladm_handle,
-        name: *const c_char,
-        class: c_uint,
-        media: c_uint,
-        flags: u32,
-        id: *mut u32,
+        arg1: dladm_handle_t,
+        arg2: *const ::core::ffi::c_char,
+        arg3: datalink_class_t,
+        arg4: uint_t,
+        arg5: u32,
+        arg6: *mut datalink_id_t,
     ) -> dladm_status_t;
     pub fn dladm_destroy_datalink_id(
-        handle: *mut dladm_handle,
-        id: u32,
-        flags: u32,
-    ) -> dladm_status_t;
-    pub fn dladm_datalink_id2info(
-        handle: *mut dladm_handle,
-        id: u32,
-        flags: *mut u32,
-        class: *mut c_uint,
-        media: *mut u32,
-        name: *mut c_char,
-        len: usize,
+        arg1: dladm_handle_t,
+        arg2: datalink_id_t,
+        arg3: u32,
     ) -> dladm_status_t;
     pub fn dladm_name2info(
-        handle: *mut dladm_handle,
-        name: *const c_char,
-        id: *mut u32,
-        flags: *mut u32,
-        class: *mut c_uint,
-        media: *mut u32,
+        arg1: dladm_handle_t,
+        arg2: *const ::core::ffi::c_char,
+        arg3: *mut datalink_id_t,
+        arg4: *mut u32,
+        arg5: *mut datalink_class_t,
+        arg6: *mut u32,
+    ) -> dladm_status_t;
+    pub fn dladm_datalink_id2info(
+        arg1: dladm_handle_t,
+        arg2: datalink_id_t,
+        arg3: *mut u32,
+        arg4: *mut datalink_class_t,
+        arg5: *mut u32,
+        arg6: *mut ::core::ffi::c_char,
+        arg7: usize,
     ) -> dladm_status_t;
     pub fn dladm_walk_datalink_id(
-        function: walk_f,
-        handle: *mut dladm_handle,
-        arg: *mut c_void,
-        class: c_uint,
-        media: u64,
-        flags: u32,
+        arg1: ::core::option::Option<
+            unsafe extern "C" fn(
+                arg1: dladm_handle_t,
+                arg2: datalink_id_t,
+                arg3: *mut ::core::ffi::c_void,
+            ) -> ::core::ffi::c_int,
+        >,
+        arg2: dladm_handle_t,
+        arg3: *mut ::core::ffi::c_void,
+        arg4: datalink_class_t,
+        arg5: datalink_media_t,
+        arg6: u32,
     ) -> dladm_status_t;
 }
