@@ -18,6 +18,7 @@
 //! | `process` | what is inherited, limits, the daemon and the parent that waits for it |
 //! | `illumos`, `linux` | properties, privileges, core files: each has the same functions |
 //! | `plugins` | which plugins are loaded |
+//! | `metrics` | what is counted, for Prometheus |
 //!
 //! # Order
 //!
@@ -46,6 +47,7 @@ mod illumos;
 #[cfg(not(target_os = "illumos"))]
 mod linux;
 mod log;
+mod metrics;
 mod options;
 mod plugins;
 mod process;
@@ -239,7 +241,8 @@ fn run(mut options: Options, log: &Logger) -> Result<(), End> {
 /// Paths as they are from any working directory.
 fn absolute(options: &mut Options) -> std::io::Result<()> {
     let paths = options.include.iter_mut().chain(&mut options.root).chain(&mut options.door);
-    for path in paths {
+    let metrics = options.metrics.iter_mut().filter_map(metrics::Address::path);
+    for path in paths.chain(metrics) {
         *path = std::path::absolute(&*path)?;
     }
     Ok(())
@@ -319,6 +322,10 @@ fn serve(
         if let Ok(end) = ends.try_recv() {
             return Err(end);
         }
+        let metrics = options.metrics.as_ref().map(|at| {
+            metrics::Server::start(at, varpd).map_err(cannot(format!("serve metrics at {at}")))
+        });
+        let metrics = metrics.transpose()?;
         slog::info!(log, "varpd started";
             "door" => std::path::absolute(&path).unwrap_or(path).display().to_string(),
             "plugins" => varpd.plugins().join(","),
@@ -345,7 +352,7 @@ fn serve(
                 Err(RecvTimeoutError::Disconnected) => break Fatal::Kernel(Errno::EIO).into(),
             }
         };
-        drop(door);
+        drop((door, metrics));
         Err(end)
     });
     // With its last user the device is closed, so that the next varpd can have it when this one is

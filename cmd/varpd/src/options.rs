@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! The command line.
 
+use crate::metrics;
 use clap::Parser;
 use std::path::PathBuf;
 
@@ -34,6 +35,10 @@ pub struct Options {
     /// Threads that ask the driver what to look up, 1 to 1024 [default: two for each CPU and one]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub lookup_threads: Option<u16>,
+    /// Serve metrics for Prometheus: on a Unix socket if it is a path, else on a port of this machine,
+    /// such as 127.0.0.1:9471 [default: not at all]
+    #[arg(long, value_name = "ADDRESS")]
+    pub metrics: Option<metrics::Address>,
     /// User to become when started as root [default: nobody as a daemon; in the foreground root
     /// stays root]
     #[cfg(not(target_os = "illumos"))]

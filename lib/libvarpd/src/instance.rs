@@ -324,7 +324,7 @@ impl Instance {
         let written = persist::encode(&record)
             .map_err(persist::Error::from)
             .and_then(|bytes| store.write(self.id, &bytes));
-        self.stats.persisted(written.as_ref().copied());
+        self.stats.persisted(self.id, written.as_ref().copied());
         written.map_err(|e| {
             // It may be there all the same.
             self.remove_file(varpd);

@@ -23,6 +23,7 @@
 //! | `gate` | who may call into an instance when |
 //! | `query` | one lookup from the kernel's question to its answer |
 //! | `message` | door messages: bytes in, request out, and back; no I/O |
+//! | `probes` | what DTrace and its like can see |
 //! | `server` | what each door command does, and who may |
 //! | `proxy` | answering ARP, neighbour discovery and DHCP |
 //! | `frame` | Ethernet frames that varpd makes itself |
@@ -66,6 +67,9 @@
 //!   /dev/overlay stops working, and then says so.
 //! * An active instance has a file, from before the kernel knows of it until before the kernel is
 //!   told of its end.
+
+// First, as its macros are used by the others.
+mod probes;
 
 pub mod cabi;
 mod calls;
@@ -157,6 +161,9 @@ impl Varpd {
     /// one.
     pub fn new(root: &Root, log: Logger) -> Result<Arc<Varpd>, Error> {
         cabi::log_to(&log);
+        if let Err(e) = usdt::register_probes() {
+            slog::warn!(log, "no probes for DTrace"; "error" => e.to_string());
+        }
         Ok(Arc::new(Varpd {
             device: Overlay::open(root)?,
             log,

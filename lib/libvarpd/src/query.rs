@@ -195,7 +195,7 @@ pub(crate) fn handle(varpd: &Arc<Varpd>, request: overlay_targ_lookup_t) {
         mac: UnsafeCell::new([0; 6]),
     });
     let (for_plugin, point) = (desk.request.get(), desk.point.get());
-    let asked = Some(instance.stats.asked());
+    let asked = Some(instance.stats.asked(&request));
     let query = Query { request, instance: Arc::clone(&instance), desk, asked };
     let token = QUERIES.insert(query);
     // SAFETY: this plugin's function and a started object. The desk lives until the reply, which the plugin

@@ -40,7 +40,7 @@ impl Varpd {
         let request = match message::parse(bytes, cred.model) {
             Ok(request) => request,
             Err(e) => {
-                self.stats.called(VARPD_CLIENT_INVALID, true);
+                self.stats.called(VARPD_CLIENT_INVALID, cred.pid, Err(e));
                 return message::malformed(e);
             }
         };
@@ -59,7 +59,8 @@ impl Varpd {
             }
             result
         });
-        self.stats.called(message::command(bytes), result.is_err());
+        let outcome = result.as_ref().map(drop).map_err(|e| *e);
+        self.stats.called(message::command(bytes), cred.pid, outcome);
         message::reply(bytes, cred.model, &result)
     }
 

@@ -19,14 +19,15 @@ pub(crate) mod counter;
 pub mod latency;
 pub mod prometheus;
 
-use crate::lock;
 use crate::proxy::{self, Outcome};
+use crate::{lock, persist, probes};
 use counter::{Counter, counters};
 use latency::{Figures, Histogram, Latencies};
 use overlay_abi::door::*;
 use overlay_abi::errno::Errno;
+use overlay_abi::ids::VarpdId;
+use overlay_abi::target::overlay_targ_lookup_t;
 use serde::{Deserialize, Serialize};
-use std::fmt::Display;
 use std::sync::Mutex;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -90,9 +91,24 @@ pub(crate) enum Lookup {
     Forgotten,
 }
 
-/// When a lookup was asked.
+impl Lookup {
+    fn word(self) -> &'static str {
+        match self {
+            Lookup::Found => "found",
+            Lookup::Dropped => "dropped",
+            Lookup::Proxied => "proxied",
+            Lookup::Forgotten => "forgotten",
+        }
+    }
+}
+
+/// A lookup that was asked: when, of which instance, by which request.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Asked(Instant);
+pub(crate) struct Asked {
+    at: Instant,
+    instance: u64,
+    request: u64,
+}
 
 /// Seconds since 1970, UTC.
 pub(crate) fn now() -> f64 {
@@ -122,14 +138,19 @@ pub struct OfInstance {
 
 impl OfInstance {
     /// The kernel asks.
-    pub(crate) fn asked(&self) -> Asked {
+    pub(crate) fn asked(&self, lookup: &overlay_targ_lookup_t) -> Asked {
         self.lookups.asked.add();
-        Asked(Instant::now())
+        let (instance, request) = (lookup.otl_varpdid, lookup.otl_reqid);
+        probes::lookup__start!(|| (instance, request, lookup.otl_dlid));
+        Asked { at: Instant::now(), instance, request }
     }
 
     /// There is an answer.
     pub(crate) fn ended(&self, asked: Asked, how: Lookup) {
-        self.latency.record(asked.0.elapsed());
+        let latency = asked.at.elapsed();
+        self.latency.record(latency);
+        let Asked { instance, request, .. } = asked;
+        probes::lookup__done!(|| (instance, request, how.word(), latency.as_nanos() as u64));
         match how {
             Lookup::Found => self.lookups.found.add(),
             Lookup::Dropped => self.lookups.dropped.add(),
@@ -145,21 +166,29 @@ impl OfInstance {
     }
 
     /// A proxy has done what it could.
-    pub(crate) fn proxied(&self, kind: proxy::Kind, outcome: Outcome) {
-        let of = match kind {
-            proxy::Kind::Arp => &self.arp,
-            proxy::Kind::Ndp => &self.ndp,
-            proxy::Kind::Dhcp => &self.dhcp,
+    pub(crate) fn proxied(
+        &self,
+        lookup: &overlay_targ_lookup_t,
+        kind: proxy::Kind,
+        outcome: Outcome,
+    ) {
+        let (of, protocol) = match kind {
+            proxy::Kind::Arp => (&self.arp, "arp"),
+            proxy::Kind::Ndp => (&self.ndp, "ndp"),
+            proxy::Kind::Dhcp => (&self.dhcp, "dhcp"),
         };
-        match outcome {
-            Outcome::Answered => of.answered.add(),
-            Outcome::NoAnswer => of.no_answer.add(),
-            Outcome::Refused(_) => of.refused.add(),
-        }
+        let (counter, word) = match outcome {
+            Outcome::Answered => (&of.answered, "answered"),
+            Outcome::NoAnswer => (&of.no_answer, "no_answer"),
+            Outcome::Refused(_) => (&of.refused, "refused"),
+        };
+        counter.add();
+        probes::proxy__done!(|| (lookup.otl_varpdid, lookup.otl_reqid, protocol, word));
     }
 
     /// The instance was written to disk, or not.
-    pub fn persisted(&self, result: Result<(), impl Display>) {
+    pub(crate) fn persisted(&self, instance: VarpdId, result: Result<(), &persist::Error>) {
+        probes::persist!(|| (instance.0, result.err().map_or(0, |e| e.errno().0)));
         match result {
             Ok(()) => self.persist.writes.add(),
             Err(why) => {
@@ -170,7 +199,7 @@ impl OfInstance {
     }
 
     /// Something went wrong that an administrator should know of.
-    pub fn error(&self, text: String) {
+    pub(crate) fn error(&self, text: String) {
         *lock(&self.last_error) = Some(LastError { time: now(), text });
     }
 
@@ -243,12 +272,13 @@ pub struct OfVarpd {
 }
 
 impl OfVarpd {
-    /// A door call was answered; `command` is 0 if it was none.
-    pub(crate) fn called(&self, command: u32, failed: bool) {
+    /// A door call of a process was answered; `command` is 0 if it was none.
+    pub(crate) fn called(&self, command: u32, pid: i32, result: Result<(), Errno>) {
+        probes::door__call!(|| (command, pid, result.err().map_or(0, |e| e.0)));
         let at = usize::try_from(command).unwrap_or(usize::MAX).min(COMMANDS.len() - 1);
         if let Some(of) = self.door.get(at) {
             of.calls.add();
-            if failed {
+            if result.is_err() {
                 of.errors.add();
             }
         }

@@ -11,6 +11,8 @@
 //!
 //! A library is named as cargo does, or, where the workspace has that name already, as its manifest
 //! says: `library = "libvarpd.so"`.
+//!
+//! One whose programs have probes names them there, as `probes = ["provider:probe"]`, for the audit.
 
 use super::ld::map_globals;
 use anyhow::{Context, Result, bail};
@@ -45,6 +47,8 @@ pub struct Artifact {
     pub file: String,
     /// What it exports, in order, from `exports.map` beside its manifest.
     pub exports: Vec<String>,
+    /// Probes of DTrace that it has, as `provider:probe`; the manifest of its package says them.
+    pub probes: Vec<String>,
 }
 
 impl Artifact {
@@ -81,18 +85,20 @@ fn from_json(metadata: &Value) -> Result<Packages> {
         all.built.push(name.to_owned());
         let manifest = PathBuf::from(text(&package["manifest_path"])?);
         let exports = exports(&manifest.with_file_name("exports.map"))?;
+        let probes = list(&illumos["probes"]).map(|p| Ok(text(p)?.to_owned()));
+        let probes = probes.collect::<Result<Vec<_>>>()?;
         for target in list(&package["targets"]) {
             let has = |key: &str, word| list(&target[key]).any(|k| k == word);
             let name = text(&target["name"])?.replace('-', "_");
-            let exports = exports.clone();
+            let (exports, probes) = (exports.clone(), probes.clone());
             if has("kind", "bin") {
                 let file = text(&target["name"])?.to_owned();
                 let made = file.clone();
-                all.artifacts.push(Artifact { kind: Kind::Program, made, file, exports });
+                all.artifacts.push(Artifact { kind: Kind::Program, made, file, exports, probes });
             } else if has("kind", "cdylib") {
                 let made = format!("lib{name}.so");
                 let file = illumos["library"].as_str().unwrap_or(&made).to_owned();
-                all.artifacts.push(Artifact { kind: Kind::Library, made, file, exports });
+                all.artifacts.push(Artifact { kind: Kind::Library, made, file, exports, probes });
             }
         }
     }

@@ -174,7 +174,7 @@ fn refuse(kind: Kind, query: Query, why: Refusal) {
 
 /// The one end of every query that a proxy took over.
 fn end(kind: Kind, query: Query, outcome: Outcome) {
-    query.instance().stats.proxied(kind, outcome);
+    query.instance().stats.proxied(query.request(), kind, outcome);
     if let Some(varpd) = query.instance().varpd() {
         let (log, instance) = (varpd.log(), query.instance().id().0);
         match outcome {

@@ -103,20 +103,22 @@ fn text(report: &Report, latencies: &[Latencies]) -> String {
 mod tests {
     use super::*;
     use crate::stats::*;
+    use zerocopy::FromZeros;
 
     #[test]
     fn samples_follow_their_family() {
         let stats = OfInstance::default();
-        stats.ended(stats.asked(), Lookup::Found);
-        stats.asked();
+        let lookup = overlay_targ_lookup_t::new_zeroed();
+        stats.ended(stats.asked(&lookup), Lookup::Found);
+        stats.asked(&lookup);
         stats.error("no".into());
         let instance = |id: u64, plugin: &str| {
             let (counts, _) = stats.read();
             InstanceReport { id, link: 7, vnetid: 3, plugin: plugin.into(), counts }
         };
         let varpd = OfVarpd::default();
-        varpd.called(VARPD_CLIENT_CREATE, true);
-        varpd.called(99, false);
+        varpd.called(VARPD_CLIENT_CREATE, 1, Err(Errno::ENOENT));
+        varpd.called(99, 1, Ok(()));
         let report = Report {
             varpd: varpd.read(),
             instances: vec![instance(1, "files"), instance(2, "a\"b\\c\nd")],

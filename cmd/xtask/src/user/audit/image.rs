@@ -125,6 +125,13 @@ impl<'a> Image<'a> {
         })
     }
 
+    /// Whether a writable segment of the file holds these bytes.
+    pub fn has_in_data(&self, bytes: &[u8]) -> bool {
+        let data = self.segments_of(PT_LOAD).filter(|s| s.p_flags(LE).contains(PF_W));
+        let mut data = data.filter_map(|s| s.data(LE, self.bytes).ok());
+        data.any(|d| d.windows(bytes.len()).any(|w| w == bytes))
+    }
+
     /// The dynamic symbol table, whose length only DT_HASH tells.
     pub fn symbols(&self) -> Result<Vec<Symbol<'a>>> {
         let hash = self.tag(DT_HASH).context("without DT_HASH the symbols cannot be counted")?;

@@ -17,6 +17,7 @@
 //! | `relocation` | the four kinds that need no more than a symbol; COPY would take sizes from the stubs |
 //! | `place` | ld.so.1 adds to what lies at a place, so it must be zero |
 //! | `segment` | nothing is writable and executable, no relocation is in code |
+//! | `probe` | the records of the probes that the manifest names, where the program finds and marks them: in data |
 //!
 //! Each has a test with a file in which just that is wrong.
 
@@ -63,6 +64,7 @@ pub fn audit(path: &Path, artifact: &Artifact, list: &List) -> Result<Report> {
     let mut audit = Audit { image: &image, artifact, list, findings: Vec::new() };
     audit.kind();
     audit.segments();
+    audit.probes();
     audit.dynamic()?;
     // Without its length the symbol table cannot be read, and the rule `hash` has said so.
     let summary = match image.tag(DT_HASH) {
@@ -128,6 +130,17 @@ impl Audit<'_> {
                 self.find("tls", at, "PT_TLS");
             } else if segment.p_type(LE) == PT_LOAD && segment.p_flags(LE).contains(PF_W | PF_X) {
                 self.find("segment", at, "writable and executable");
+            }
+        }
+    }
+
+    /// The usdt crate keeps a record of each probe in a section of its own: `..., provider, 0, probe, 0, ...`.
+    fn probes(&mut self) {
+        for probe in &self.artifact.probes {
+            let mut record = probe.replacen(':', "\0", 1).into_bytes();
+            record.push(0);
+            if !self.image.has_in_data(&record) {
+                self.find("probe", probe, "has no record in data");
             }
         }
     }

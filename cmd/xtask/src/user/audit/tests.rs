@@ -77,7 +77,13 @@ impl Bench {
             Kind::Library => "libvarpd_x.so",
         };
         link(&self.dir, file, text, args);
-        let artifact = Artifact { kind, made: file.into(), file: file.into(), exports: vec![] };
+        let artifact = Artifact {
+            kind,
+            made: file.into(),
+            file: file.into(),
+            exports: vec![],
+            probes: vec![],
+        };
         let report = audit(&self.dir.path().join(file), &artifact, &self.list).unwrap();
         report.findings.iter().map(Finding::to_string).collect()
     }
@@ -127,7 +133,8 @@ fn type_of_file() {
     bytes[7] = 3; // EI_OSABI: Linux
     std::fs::write(&path, bytes).unwrap();
     let file = String::from("libvarpd_x.so");
-    let plugin = Artifact { kind: Kind::Library, made: file.clone(), file, exports: vec![] };
+    let plugin =
+        Artifact { kind: Kind::Library, made: file.clone(), file, exports: vec![], probes: vec![] };
     let report = audit(&path, &plugin, &bench.list).unwrap();
     only(&report.findings.iter().map(Finding::to_string).collect::<Vec<_>>(), "type: EI_OSABI");
 }
@@ -250,4 +257,22 @@ fn segments() {
     let findings = bench.plugin(&text, &format!("{PLUGIN_ARGS} -z notext"));
     assert!(findings.iter().any(|f| f.starts_with("segment: DT_TEXTREL")), "{findings:?}");
     assert!(findings.iter().all(|f| f.starts_with("segment: ")), "{findings:?}");
+}
+
+#[test]
+fn probes() {
+    let Some(bench) = Bench::new() else { return };
+    let findings = |section: &str, record: &str| {
+        let text = format!("{PROGRAM}\n.section {section}\n.asciz {record}");
+        link(&bench.dir, "prog", &text, PROGRAM_ARGS);
+        let (file, probes) = (String::from("prog"), vec!["p:q-r".into()]);
+        let (kind, made) = (Kind::Program, file.clone());
+        let artifact = Artifact { kind, made, file, exports: vec![], probes };
+        let report = audit(&bench.dir.path().join("prog"), &artifact, &bench.list).unwrap();
+        report.findings.iter().map(Finding::to_string).collect::<Vec<_>>()
+    };
+    let data = "set_dtrace_probes, \"aw\"";
+    assert_eq!(findings(data, "\"p\", \"q-r\""), [""; 0]);
+    only(&findings(data, "\"p\", \"q\""), "probe: p:q-r");
+    only(&findings("set_dtrace_probes, \"a\"", "\"p\", \"q-r\""), "probe: p:q-r");
 }
