@@ -27,13 +27,16 @@ unsafe extern "C" {
     fn scf_strerror(error: c_int) -> *const c_char;
 }
 
+/// The instance has no such property.
+const SCF_ERROR_NOT_FOUND: c_int = 1003;
+
 /// The properties, none if varpd was not started by SMF.
 pub fn properties(_root: &Root, _options: &Options) -> Result<Properties, Fatal> {
     let include_path = include_path().map_err(cannot("read a property of the service"))?;
     Ok(Properties { include_path, ..Properties::default() })
 }
 
-/// Asks SMF for `varpd/include_path`.
+/// Asks SMF for `varpd/include_path`, which need not be there.
 fn include_path() -> io::Result<Vec<PathBuf>> {
     let Some(instance) = std::env::var_os("SMF_FMRI") else { return Ok(vec![]) };
     let instance = CString::new(instance.as_bytes())?;
@@ -47,8 +50,13 @@ fn include_path() -> io::Result<Vec<PathBuf>> {
         )
     };
     if property.is_null() {
+        // SAFETY: the error of this thread's last call.
+        let error = unsafe { scf_error() };
+        if error == SCF_ERROR_NOT_FOUND {
+            return Ok(vec![]);
+        }
         // SAFETY: libscf's text for its own number, which stays.
-        let why = unsafe { CStr::from_ptr(scf_strerror(scf_error())) };
+        let why = unsafe { CStr::from_ptr(scf_strerror(error)) };
         return Err(io::Error::other(format!("varpd/include_path: {}", why.to_string_lossy())));
     }
     let mut paths = Vec::new();
