@@ -161,9 +161,6 @@ impl Varpd {
     /// one.
     pub fn new(root: &Root, log: Logger) -> Result<Arc<Varpd>, Error> {
         cabi::log_to(&log);
-        if let Err(e) = usdt::register_probes() {
-            slog::warn!(log, "no probes for DTrace"; "error" => e.to_string());
-        }
         Ok(Arc::new(Varpd {
             device: Overlay::open(root)?,
             log,

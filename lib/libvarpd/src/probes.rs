@@ -12,15 +12,13 @@
 //! A lookup that a proxy takes over ends with `proxy-done` and then `lookup-done`. All but the errors are numbers or
 //! one of a few words, which are those of the counters.
 //!
-//! A probe that nobody watches is a test of a zero. On illumos they are DTrace's:
+//! A probe that nobody watches is a test of a zero. On Linux they are notes of SystemTap's kind in the executable, for
+//! perf, bpftrace and stap: `bpftrace -e 'usdt:target/release/varpd:varpd:door-call { ... }'`.
 //!
-//! ```text
-//!   dtrace -n 'varpd*:::lookup-done { @[copyinstr(arg2)] = quantize(arg3); }'
-//! ```
-//!
-//! The crate registers them with the kernel when varpd opens /dev/overlay. On Linux they are notes of SystemTap's kind
-//! in the executable, for perf, bpftrace and stap: `bpftrace -e 'usdt:target/release/varpd:varpd:door-call { ... }'`.
+//! In what is built for illumos there are none yet: the macros of the usdt crate are of the system that compiles, and
+//! would make SystemTap's notes there too.
 
+#[cfg(not(target_os = "illumos"))]
 #[usdt::provider(provider = "varpd")]
 mod probes {
     fn lookup__start(instance: u64, request: u64, link: u64) {}
@@ -28,5 +26,19 @@ mod probes {
     fn proxy__done(instance: u64, request: u64, protocol: &str, outcome: &str) {}
     fn persist(instance: u64, errno: i32) {}
     fn door__call(command: u32, pid: i32, errno: i32) {}
+}
+
+#[cfg(target_os = "illumos")]
+mod probes {
+    /// Looks at the arguments, and does nothing.
+    macro_rules! nothing {
+        ($arguments:expr) => {{
+            let _ = $arguments;
+        }};
+    }
+    pub(crate) use {
+        nothing as lookup__start, nothing as lookup__done, nothing as proxy__done,
+        nothing as persist, nothing as door__call,
+    };
 }
 pub(crate) use probes::*;
