@@ -20,7 +20,7 @@
 
 #[cfg(not(target_os = "illumos"))]
 #[usdt::provider(provider = "varpd")]
-mod probes {
+mod varpd {
     fn lookup__start(instance: u64, request: u64, link: u64) {}
     fn lookup__done(instance: u64, request: u64, outcome: &str, ns: u64) {}
     fn proxy__done(instance: u64, request: u64, protocol: &str, outcome: &str) {}
@@ -29,7 +29,7 @@ mod probes {
 }
 
 #[cfg(target_os = "illumos")]
-mod probes {
+mod varpd {
     /// Looks at the arguments, and does nothing.
     macro_rules! nothing {
         ($arguments:expr) => {{
@@ -41,4 +41,4 @@ mod probes {
         nothing as persist, nothing as door__call,
     };
 }
-pub(crate) use probes::*;
+pub(crate) use varpd::*;
