@@ -11,7 +11,7 @@ use std::time::Duration;
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 pub struct Args {
-    /// Where hosts ask; may be given more than once. [::] takes IPv4 too.
+    /// Where hosts ask; may be given more than once. The address :: takes IPv4 too.
     #[arg(long, value_name = "ADDR:PORT", default_value = "[::]:1296")]
     pub listen: Vec<SocketAddr>,
 
