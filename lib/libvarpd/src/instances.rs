@@ -18,8 +18,8 @@ pub(crate) struct Instances {
     pub(crate) waiting: BTreeMap<VarpdId, Waiting>,
     /// Links that were degraded for want of an instance.
     pub(crate) degraded: BTreeSet<LinkId>,
-    /// Links whose cache in the kernel is older than their instance.
-    pub(crate) stale: Vec<LinkId>,
+    /// Those that are younger than the kernel's cache of their link.
+    pub(crate) stale: Vec<Arc<Instance>>,
     /// The number given out last.
     last: u64,
 }

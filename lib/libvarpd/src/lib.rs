@@ -22,6 +22,7 @@
 //! | `reread` | asking plugins to read their files again |
 //! | `gate` | who may call into an instance when |
 //! | `query` | one lookup from the kernel's question to its answer |
+//! | `recheck` | asking plugins about what the kernel knew before varpd started |
 //! | `message` | door messages: bytes in, request out, and back; no I/O |
 //! | `probes` | what DTrace and its like can see |
 //! | `server` | what each door command does, and who may |
@@ -49,7 +50,7 @@
 //!
 //! 1. `Instance::admin`: activation and destruction of one instance, one at a time.
 //! 2. `Varpd::instances`, `Varpd::plugins`, `Varpd::persist`, `Gate`, token tables, the count of
-//!    lookup threads: leaves.
+//!    lookup threads, that of open checks: leaves.
 //!
 //! No leaf is held over an ioctl, a file or a call into a plugin. Loading plugins has one lock of its own
 //! for the whole process, outside of all others.
@@ -85,6 +86,7 @@ pub mod plugin;
 pub mod prop;
 pub mod proxy;
 mod query;
+mod recheck;
 mod reread;
 mod server;
 pub mod stats;
@@ -148,6 +150,16 @@ pub struct Varpd {
 struct Lookups {
     running: usize,
     quiesce: bool,
+}
+
+/// A thread that [`Varpd::quiesce`] waits for.
+struct Working(Arc<Varpd>);
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        lock(&self.0.lookups).running -= 1;
+        self.0.lookups_done.notify_all();
+    }
 }
 
 fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -262,18 +274,19 @@ impl Varpd {
     /// # Errors
     /// What the kernel answered when it does not work any more: `EIO` if it is gone.
     pub fn run_lookups(self: &Arc<Self>) -> Result<(), Errno> {
-        {
-            let mut lookups = lock(&self.lookups);
-            if lookups.quiesce {
-                return Ok(());
-            }
-            lookups.running += 1;
+        let Some(_working) = self.work() else { return Ok(()) };
+        self.recheck();
+        self.lookup_until_quiesced()
+    }
+
+    /// Counts a thread that calls plugins, unless there should be none.
+    fn work(self: &Arc<Self>) -> Option<Working> {
+        let mut lookups = lock(&self.lookups);
+        if lookups.quiesce {
+            return None;
         }
-        self.refresh();
-        let result = self.lookup_until_quiesced();
-        lock(&self.lookups).running -= 1;
-        self.lookups_done.notify_all();
-        result
+        lookups.running += 1;
+        Some(Working(Arc::clone(self)))
     }
 
     fn lookup_until_quiesced(self: &Arc<Self>) -> Result<(), Errno> {

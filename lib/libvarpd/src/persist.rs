@@ -31,8 +31,8 @@
 //! it ends. So an association without a file belongs to nobody, and is undone before the next
 //! instance of the link has its file; a file without an association is one of an instance that was
 //! about to be active; and where there are both, the association is that of the file. Such a one is
-//! kept when varpd starts, and only the kernel's cache flushed: the original undid and remade it, and
-//! lost the frames of that moment.
+//! kept when varpd starts, and the kernel's cache checked entry by entry, see `recheck`: the original
+//! undid and remade it, and lost the frames of that moment.
 
 mod restore;
 mod store;

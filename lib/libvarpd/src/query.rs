@@ -8,6 +8,8 @@
 //!                                               +-- destroyed unanswered -------> DROP
 //! ```
 //!
+//! When varpd has begun it [asks some itself](crate::recheck); their answers go to the kernel's cache.
+//!
 //! A [`Query`] is a value that somebody owns: the table of tokens while the plugin thinks, then
 //! whoever took it from there. An answer consumes it; one that is dropped without is answered by a
 //! drop and counted as forgotten. So each gets exactly one answer.
@@ -19,6 +21,7 @@
 use crate::gate::Phase;
 use crate::instance::Instance;
 use crate::plugin::Kind;
+use crate::recheck::Check;
 use crate::stats::{Asked, Lookup};
 use crate::token::{Token, Tokens};
 use crate::{Varpd, lock, proxy};
@@ -88,16 +91,29 @@ pub(crate) struct Query {
     instance: Arc<Instance>,
     desk: Arc<Desk>,
     /// Until it is answered.
-    asked: Option<Asked>,
+    asker: Option<Asker>,
+}
+
+/// Who wants to know.
+enum Asker {
+    /// The kernel, which has a frame that waits.
+    Kernel(Asked),
+    /// We, about an entry of the kernel's cache.
+    Check(Check),
 }
 
 impl Query {
-    /// What the kernel asked.
+    /// Whether there is a frame that it is about.
+    pub(crate) fn has_frame(&self) -> bool {
+        matches!(self.asker, Some(Asker::Kernel(_)))
+    }
+
+    /// What was asked.
     pub(crate) fn request(&self) -> &overlay_targ_lookup_t {
         &self.request
     }
 
-    /// Whom it asked.
+    /// Who was asked.
     pub(crate) fn instance(&self) -> &Arc<Instance> {
         &self.instance
     }
@@ -126,45 +142,51 @@ impl Query {
     }
 
     /// Answers with the destination that the plugin has put there: the frame goes.
-    fn found(mut self, varpd: &Varpd) {
-        self.ended(Lookup::Found);
+    fn found(mut self) {
         // SAFETY: the query is ours, so the plugin has replied.
         let point = clean(&unsafe { self.desk.point.get().read() });
-        match varpd.device.respond(self.request.otl_reqid, point) {
-            // Either the request is not known any more, or the kernel did not like the answer and
-            // still waits.
-            Err(e @ Errno::EINVAL) => {
-                self.instance.stats.not_taken(e);
-                drop_request(varpd, &self.request);
-            }
-            result => settle(varpd, &self.request, result),
-        }
+        self.answer(Lookup::Found, Some(point));
     }
 
     /// Answers that the frame be dropped; `how` is what led to that.
     pub(crate) fn refuse(mut self, how: Lookup) {
-        self.ended(how);
-        // Without a varpd the device is closed, and the kernel has taken the request back.
-        if let Some(varpd) = self.instance.varpd() {
-            drop_request(&varpd, &self.request);
-        }
+        self.answer(how, None);
     }
 
-    /// Notes that there is an answer; whether there was none before.
-    fn ended(&mut self, how: Lookup) -> bool {
-        let asked = self.asked.take();
-        asked.inspect(|asked| self.instance.stats.ended(*asked, how)).is_some()
+    /// The one answer: where to, or a drop.
+    fn answer(&mut self, how: Lookup, point: Option<overlay_target_point_t>) {
+        let Some(asker) = self.asker.take() else { return };
+        if let Asker::Kernel(asked) = &asker {
+            self.instance.stats.ended(*asked, how);
+        }
+        // Without a varpd the device is closed, and the kernel has taken the request back.
+        let Some(varpd) = self.instance.varpd() else { return };
+        match (asker, point) {
+            (Asker::Check(check), point) => check.answer(&varpd, self.instance.link(), point),
+            (Asker::Kernel(_), Some(point)) => {
+                match varpd.device.respond(self.request.otl_reqid, point) {
+                    // Either the request is not known any more, or the kernel did not like the
+                    // answer and still waits.
+                    Err(e @ Errno::EINVAL) => {
+                        self.instance.stats.not_taken(e);
+                        drop_request(&varpd, &self.request);
+                    }
+                    result => settle(&varpd, &self.request, result),
+                }
+            }
+            (Asker::Kernel(_), None) => {
+                if how == Lookup::Forgotten {
+                    varpd.stats.forgotten();
+                }
+                drop_request(&varpd, &self.request);
+            }
+        }
     }
 }
 
 impl Drop for Query {
     fn drop(&mut self) {
-        if self.ended(Lookup::Forgotten)
-            && let Some(varpd) = self.instance.varpd()
-        {
-            varpd.stats.forgotten();
-            drop_request(&varpd, &self.request);
-        }
+        self.answer(Lookup::Forgotten, None);
     }
 }
 
@@ -182,11 +204,32 @@ pub(crate) fn handle(varpd: &Arc<Varpd>, request: overlay_targ_lookup_t) {
         // one's by now.
         return discard(varpd, &request, "the instance is of another link");
     }
+    let asker = || Asker::Kernel(instance.stats.asked(&request));
+    if let Err(why) = ask(&instance, request, asker) {
+        discard(varpd, &request, why);
+    }
+}
+
+/// Asks an instance's plugin about an entry of the kernel's cache. After an error it is not asked.
+pub(crate) fn check(
+    instance: &Arc<Instance>,
+    request: overlay_targ_lookup_t,
+    check: impl FnOnce() -> Check,
+) -> Result<(), &'static str> {
+    ask(instance, request, || Asker::Check(check()))
+}
+
+/// Hands a request to a plugin. The error says why not.
+fn ask(
+    instance: &Arc<Instance>,
+    request: overlay_targ_lookup_t,
+    asker: impl FnOnce() -> Asker,
+) -> Result<(), &'static str> {
     let Kind::Dynamic(lookup) = instance.plugin().kind else {
-        return discard(varpd, &request, "the instance's plugin is not dynamic");
+        return Err("the instance's plugin is not dynamic");
     };
     let Some((_pass, private)) = instance.enter(Phase::Started) else {
-        return discard(varpd, &request, "the instance is not started");
+        return Err("the instance is not started");
     };
     let desk = Arc::new(Desk {
         request: UnsafeCell::new(request),
@@ -195,12 +238,12 @@ pub(crate) fn handle(varpd: &Arc<Varpd>, request: overlay_targ_lookup_t) {
         mac: UnsafeCell::new([0; 6]),
     });
     let (for_plugin, point) = (desk.request.get(), desk.point.get());
-    let asked = Some(instance.stats.asked(&request));
-    let query = Query { request, instance: Arc::clone(&instance), desk, asked };
+    let query = Query { request, instance: Arc::clone(instance), desk, asker: Some(asker()) };
     let token = QUERIES.insert(query);
     // SAFETY: this plugin's function and a started object. The desk lives until the reply, which the plugin
     // makes itself, or the end of the instance, which the pass keeps off.
     unsafe { instance.plugin().lookup(lookup, private, token.as_ptr(), for_plugin, point) };
+    Ok(())
 }
 
 fn discard(varpd: &Varpd, request: &overlay_targ_lookup_t, why: &str) {
@@ -221,7 +264,7 @@ pub(crate) fn take(handle: *mut varpd_query_handle_t) -> Result<Query, &'static 
 pub(crate) fn reply(handle: *mut varpd_query_handle_t, action: i32) -> Result<(), &'static str> {
     let query = take(handle)?;
     match (action, query.instance.varpd()) {
-        (VARPD_LOOKUP_OK, Some(varpd)) => query.found(&varpd),
+        (VARPD_LOOKUP_OK, _) => query.found(),
         (action, varpd) => {
             if let (true, Some(varpd)) = (is_nonsense(action), varpd) {
                 slog::error!(varpd.log, "plugin answered a lookup with nonsense, which drops it";

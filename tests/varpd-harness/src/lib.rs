@@ -72,6 +72,10 @@ pub struct State {
     pub resent: Vec<(u64, Vec<u8>)>,
     /// Associations and their ends, degradations and their ends: command and link.
     pub calls: Vec<(u32, u32)>,
+    /// Caches changed: command, and what address of a guest.
+    pub cache_changes: Vec<(u32, [u8; 6])>,
+    /// What commands on caches fail with.
+    pub fail_cache: HashMap<u32, Errno>,
     /// What associations fail with.
     pub fail_associate: Option<Errno>,
     /// What the next lookups fail with, last first.
@@ -213,6 +217,9 @@ impl Handle for Open {
             // The link comes first in all of them.
             state.calls.push((cmd, copyin(mem, arg)?));
         }
+        if let Some(e) = state.fail_cache.get(&cmd) {
+            return Err(*e);
+        }
         match cmd {
             OVERLAY_TARG_INFO => {
                 let mut a: overlay_targ_info_t = copyin(mem, arg)?;
@@ -338,19 +345,25 @@ impl Handle for Open {
             OVERLAY_TARG_CACHE_SET => {
                 let a: overlay_targ_cache_t = copyin(mem, arg)?;
                 let l = state.links.get_mut(&a.otc_linkid).ok_or(Errno::ENOENT)?;
-                if a.otc_entry.otce_flags & !OVERLAY_TARGET_CACHE_DROP != 0 {
+                let (flags, to) = (a.otc_entry.otce_flags, a.otc_entry.otce_dest);
+                if flags & !OVERLAY_TARGET_CACHE_DROP != 0
+                    || flags == 0 && (to.otp_ip == [0; 16] || to.otp_port == 0)
+                {
                     return Err(Errno::EINVAL);
                 }
                 l.cache.insert(a.otc_entry.otce_mac, a.otc_entry);
+                state.cache_changes.push((cmd, a.otc_entry.otce_mac));
             }
             OVERLAY_TARG_CACHE_REMOVE => {
                 let a: overlay_targ_cache_t = copyin(mem, arg)?;
                 let l = state.links.get_mut(&a.otc_linkid).ok_or(Errno::ENOENT)?;
                 l.cache.remove(&a.otc_entry.otce_mac).ok_or(Errno::ENOENT)?;
+                state.cache_changes.push((cmd, a.otc_entry.otce_mac));
             }
             OVERLAY_TARG_CACHE_FLUSH => {
                 let a: overlay_targ_cache_t = copyin(mem, arg)?;
                 state.links.get_mut(&a.otc_linkid).ok_or(Errno::ENOENT)?.cache.clear();
+                state.cache_changes.push((cmd, [0; 6]));
             }
             OVERLAY_TARG_CACHE_ITER => {
                 let mut a: overlay_targ_cache_iter_t = copyin(mem, arg)?;

@@ -150,21 +150,7 @@ impl Varpd {
                 Err(e) => self.wait(waiting.id, waiting.link, &waiting.file, unreadable(&e)),
             }
         }
-        self.refresh();
-    }
-
-    /// Has the kernel ask anew for what it knew of links whose association was kept: since then
-    /// things may have changed. Done when there are threads to answer, so that frames wait for a
-    /// moment only.
-    pub(crate) fn refresh(&self) {
-        let stale = std::mem::take(&mut lock(&self.instances).stale);
-        for link in stale {
-            match self.device.cache_flush(link) {
-                Ok(()) | Err(Errno::ENOENT | Errno::ENXIO | Errno::ENOTSUP) => {}
-                Err(e) => slog::warn!(self.log, "cannot flush the cache of a link";
-                    "link" => link.0, "error" => e.name()),
-            }
-        }
+        self.recheck();
     }
 
     /// Instances that are not restored for now.
@@ -237,7 +223,7 @@ impl Varpd {
         let told = {
             let mut instances = lock(&self.instances);
             if kept {
-                instances.stale.push(link);
+                instances.stale.push(Arc::clone(&instance));
             }
             instances.degraded.remove(&link)
         };

@@ -47,6 +47,7 @@ struct Asked<Q> {
 /// Takes over a query.
 pub(crate) fn run(kind: Kind, query: Query) {
     match kind {
+        _ if !query.has_frame() => query.refuse(Lookup::Proxied),
         Kind::Arp | Kind::Ndp => resolve(kind, query),
         Kind::Dhcp => redirect(query),
     }
