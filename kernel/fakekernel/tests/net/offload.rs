@@ -294,7 +294,8 @@ fn hear(c: &Client) -> Heard {
 fn loopback_between_vnics_keeps_or_finishes_marks() {
     let b = Bench::new();
     let heard = hear(&b.clients[1]);
-    run(200, (packet(9000), 100u16..1300), |(mut p, mss)| {
+    // With all headers a segment stays within 1400 bytes, which is what a port of the bench carries.
+    run(200, (packet(9000), 100u16..1290), |(mut p, mss)| {
         p.dst = B;
         for takes in [false, true] {
             b.clients[1].set_takes_offload(takes);
