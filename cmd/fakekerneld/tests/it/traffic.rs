@@ -133,7 +133,10 @@ fn captures_are_pcap_files() {
             })
             .into_iter()
             .collect();
-        a.client().guest_ping(ping("10.1.0.2", 3, 100)).unwrap();
+        // On a busy machine one may be lost, so until there are enough.
+        while !captures.iter().all(|c| c.is_finished()) {
+            a.client().guest_ping(ping("10.1.0.2", 3, 100)).unwrap();
+        }
         files.extend(captures.into_iter().map(|c| c.join().unwrap()));
     });
     let frame = 14 + 20 + 8 + 100;
