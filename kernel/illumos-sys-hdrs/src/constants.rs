@@ -22,18 +22,61 @@ pub const CV_DRIVER: c_int = 1;
 // sys/stream.h
 pub const M_DATA: u8 = 0;
 pub const M_PROTO: u8 = 1;
+pub const M_CTL: u8 = 13;
 pub const M_IOCTL: u8 = 14;
+pub const M_SETOPTS: u8 = 16;
+/// Types from here on are of high priority: no flow control holds them.
+pub const QPCTL: u8 = 0x80;
 pub const M_IOCACK: u8 = 0x81;
 pub const M_IOCNAK: u8 = 0x82;
+pub const M_PCPROTO: u8 = 0x83;
+pub const M_FLUSH: u8 = 0x86;
+pub const M_HANGUP: u8 = 0x89;
+pub const M_ERROR: u8 = 0x8a;
+pub const M_COPYIN: u8 = 0x8b;
+pub const M_COPYOUT: u8 = 0x8c;
+pub const M_IOCDATA: u8 = 0x8d;
 pub const BPRI_LO: u32 = 1;
 pub const BPRI_MED: u32 = 2;
 pub const BPRI_HI: u32 = 3;
+pub const QENAB: u32 = 0x01;
+pub const QWANTR: u32 = 0x02;
+pub const QWANTW: u32 = 0x04;
+pub const QFULL: u32 = 0x08;
+pub const QREADR: u32 = 0x10;
+pub const QUSE: u32 = 0x20;
+pub const QNOENB: u32 = 0x40;
+pub const QPERMOD: u32 = 0x2000;
+pub const QWCLOSE: u32 = 0x2_0000;
+pub const MODOPEN: c_int = 1;
+pub const CLONEOPEN: c_int = 2;
+pub const INFPSZ: isize = -1;
+pub const FLUSHDATA: c_int = 0;
+pub const FLUSHALL: c_int = 1;
+pub const FLUSHR: u8 = 0x01;
+pub const FLUSHW: u8 = 0x02;
+pub const FLUSHRW: u8 = 0x03;
+pub const FLUSHBAND: u8 = 0x04;
+/// `ioc_count` of an ioctl(2) whose argument is not copied by the stream head.
+pub const TRANSPARENT: u32 = 0xffff_ffff;
+pub const SO_MINPSZ: u32 = 0x04;
+pub const SO_MAXPSZ: u32 = 0x08;
+
+// sys/stropts.h
+pub const I_NREAD: c_int = 0x5301;
+pub const I_FLUSH: c_int = 0x5305;
+pub const I_STR: c_int = 0x5308;
+pub const I_CANPUT: c_int = 0x5322;
+pub const RS_HIPRI: c_int = 0x01;
 
 // sys/ddi.h, sys/sunddi.h, sys/devops.h
 pub const DDI_SUCCESS: c_int = 0;
 pub const DDI_FAILURE: c_int = -1;
 pub const DDI_INFO_DEVT2DEVINFO: c_int = 0;
 pub const DDI_INFO_DEVT2INSTANCE: c_int = 1;
+pub const DDI_SLEEP: c_int = 0;
+pub const DDI_NOSLEEP: c_int = 1;
+pub const TASKQ_DEFAULTPRI: c_int = -1;
 pub const DDI_ATTACH: c_int = 0;
 pub const DDI_RESUME: c_int = 1;
 pub const DDI_DETACH: c_int = 0;
@@ -54,6 +97,8 @@ pub const CB_REV: c_int = 1;
 pub const D_NEW: c_int = 0;
 pub const D_MP: c_int = 0x20;
 pub const D_64BIT: c_int = 0x200;
+/// The driver's procedures run one at a time, whatever the queue.
+pub const D_MTPERMOD: c_int = 0x6000;
 pub const MODREV_1: c_int = 1;
 
 // sys/open.h, sys/file.h
@@ -78,6 +123,56 @@ pub const CE_PANIC: c_int = 3;
 
 // sys/zone.h
 pub const GLOBAL_ZONEID: c_int = 0;
+/// No zone in particular. In a packet's header: unknown.
+pub const ALL_ZONES: c_int = -1;
+
+// sys/netstack.h
+pub const NS_HOOK: c_int = 3;
+pub const NS_NETI: c_int = 4;
+pub const NS_IP: c_int = 6;
+pub const NS_IPNET: c_int = 17;
+pub const NS_MAX: c_int = 20;
+pub const NSF_ZONE_CREATE: c_int = 0x04;
+pub const NSF_ZONE_SHUTDOWN: c_int = 0x08;
+pub const NSF_ZONE_DESTROY: c_int = 0x10;
+
+// sys/neti.h, sys/hook.h, sys/hook_event.h
+pub const NHF_INET: &core::ffi::CStr = c"NHF_INET";
+pub const NHF_INET6: &core::ffi::CStr = c"NHF_INET6";
+pub const NH_NIC_EVENTS: &core::ffi::CStr = c"NIC_EVENTS";
+pub const NH_OBSERVE: &core::ffi::CStr = c"OBSERVING";
+pub const NA_ADDRESS: u32 = 1;
+pub const NA_PEER: u32 = 2;
+pub const NA_BROADCAST: u32 = 3;
+pub const NA_NETMASK: u32 = 4;
+pub const HOOK_VERSION: c_int = 1;
+pub const HOOK_RDONLY: u32 = 1;
+pub const HH_NONE: u32 = 0;
+pub const HH_FIRST: u32 = 1;
+pub const HH_LAST: u32 = 2;
+pub const HH_BEFORE: u32 = 3;
+pub const HH_AFTER: u32 = 4;
+pub const NE_PLUMB: u32 = 1;
+pub const NE_UNPLUMB: u32 = 2;
+pub const NE_UP: u32 = 3;
+pub const NE_DOWN: u32 = 4;
+pub const NE_ADDRESS_CHANGE: u32 = 5;
+pub const NE_LIF_UP: u32 = 6;
+pub const NE_LIF_DOWN: u32 = 7;
+pub const NE_IFINDEX_CHANGE: u32 = 8;
+pub const IPOBS_HOOK_INBOUND: u32 = 0;
+pub const IPOBS_HOOK_OUTBOUND: u32 = 1;
+pub const IPOBS_HOOK_LOCAL: u32 = 2;
+
+// net/if.h
+pub const LIFNAMSIZ: usize = 32;
+pub const IFF_UP: u64 = 0x01;
+pub const IFF_BROADCAST: u64 = 0x02;
+pub const IFF_LOOPBACK: u64 = 0x08;
+pub const IFF_RUNNING: u64 = 0x40;
+pub const IFF_MULTICAST: u64 = 0x0800;
+pub const IFF_IPV4: u64 = 0x0100_0000;
+pub const IFF_IPV6: u64 = 0x0200_0000;
 
 // sys/kstat.h
 pub const KSTAT_STRLEN: usize = 31;

@@ -84,8 +84,153 @@ unsafe extern "C" {
     pub fn msgsize(mp: *mut mblk_t) -> usize;
     pub fn msgdsize(mp: *mut mblk_t) -> usize;
     pub fn linkb(mp: *mut mblk_t, tail: *mut mblk_t);
+}
+
+// genunix, unix: STREAMS queues. A queue is one side of a driver's or module's pair.
+unsafe extern "C" {
+    /// Each of a pair from either: the read side, the write side, the other.
+    pub fn RD(q: *mut queue_t) -> *mut queue_t;
+    pub fn WR(q: *mut queue_t) -> *mut queue_t;
+    pub fn OTHERQ(q: *mut queue_t) -> *mut queue_t;
+    /// Calls the put procedure of `q` with a message, which is its own.
+    pub fn put(q: *mut queue_t, mp: *mut mblk_t);
+    /// The same for the queue after `q`.
+    pub fn putnext(q: *mut queue_t, mp: *mut mblk_t);
+    /// putnext on the other side of the pair.
+    pub fn qreply(q: *mut queue_t, mp: *mut mblk_t);
+    /// Whether `q`, or the next one with a service procedure after it, has room. If it has not, the
+    /// queue that asked is enabled once it has.
+    pub fn canput(q: *mut queue_t) -> c_int;
+    /// The same from the queue after `q`.
+    pub fn canputnext(q: *mut queue_t) -> c_int;
+    /// Appends and enables the service procedure. 1; 0: the caller keeps the message.
+    pub fn putq(q: *mut queue_t, mp: *mut mblk_t) -> c_int;
+    /// Puts a message back at the head; enables nothing, unless it is of high priority.
+    pub fn putbq(q: *mut queue_t, mp: *mut mblk_t) -> c_int;
+    pub fn getq(q: *mut queue_t) -> *mut mblk_t;
+    /// FLUSHDATA: messages of data types go, FLUSHALL: all.
+    pub fn flushq(q: *mut queue_t, flag: c_int);
+    pub fn qenable(q: *mut queue_t);
+    pub fn noenable(q: *mut queue_t);
+    pub fn enableok(q: *mut queue_t);
+    /// In open: put and service procedures may run from now on.
+    pub fn qprocson(q: *mut queue_t);
+    /// In close: returns when none runs, and none will.
+    pub fn qprocsoff(q: *mut queue_t);
+    /// A message of a type (and one byte) to the next queue. 0: no memory.
+    pub fn putnextctl(q: *mut queue_t, kind: c_int) -> c_int;
+    pub fn putnextctl1(q: *mut queue_t, kind: c_int, byte: c_int) -> c_int;
     pub fn miocnak(q: *mut queue_t, mp: *mut mblk_t, count: c_int, errno: c_int);
     pub fn miocack(q: *mut queue_t, mp: *mut mblk_t, count: c_int, rval: c_int);
+    /// Makes an M_COPYIN of an M_IOCTL or M_IOCDATA, to be sent with qreply. `addr` NULL: the
+    /// ioctl's own argument.
+    pub fn mcopyin(mp: *mut mblk_t, private: *mut c_void, size: usize, addr: *mut c_void);
+    /// A message of `size` bytes and a type, `mp` itself if it will do; `primitive` becomes its
+    /// first word unless -1. NULL: M_ERROR was sent, `mp` is freed.
+    pub fn mexchange(
+        q: *mut queue_t,
+        mp: *mut mblk_t,
+        size: usize,
+        kind: u8,
+        primitive: i32,
+    ) -> *mut mblk_t;
+    pub fn dlokack(q: *mut queue_t, mp: *mut mblk_t, primitive: u32);
+    pub fn dlerrorack(
+        q: *mut queue_t,
+        mp: *mut mblk_t,
+        primitive: u32,
+        error: u32,
+        unix_errno: u32,
+    );
+    pub fn dlbindack(
+        q: *mut queue_t,
+        mp: *mut mblk_t,
+        sap: i32,
+        addr: *const c_void,
+        addr_len: u32,
+        max_conind: u32,
+        xidtest: u32,
+    );
+}
+
+// genunix: network stacks and their zones
+unsafe extern "C" {
+    /// `create` runs for each stack there is and each that comes, `shutdown` when its zone halts,
+    /// `destroy` when it goes. One module for each NS_ number.
+    pub fn netstack_register(
+        module: c_int,
+        create: Option<netstack_create_f>,
+        shutdown: Option<netstack_end_f>,
+        destroy: Option<netstack_end_f>,
+    );
+    /// Runs `shutdown` and `destroy` for all stacks.
+    pub fn netstack_unregister(module: c_int);
+    /// These hold what they return; NULL: it is not there, or going.
+    pub fn netstack_find_by_cred(cr: *const cred_t) -> *mut netstack_t;
+    pub fn netstack_find_by_stackid(id: netstackid_t) -> *mut netstack_t;
+    pub fn netstack_find_by_zoneid(zone: zoneid_t) -> *mut netstack_t;
+    pub fn netstack_rele(ns: *mut netstack_t);
+    pub fn netstack_next_init(cursor: *mut netstack_handle_t);
+    pub fn netstack_next(cursor: *mut netstack_handle_t) -> *mut netstack_t;
+    pub fn netstack_next_fini(cursor: *mut netstack_handle_t);
+    pub fn netstack_get_zoneid(ns: *mut netstack_t) -> zoneid_t;
+    pub fn netstackid_to_zoneid(id: netstackid_t) -> zoneid_t;
+    pub fn zoneid_to_netstackid(zone: zoneid_t) -> netstackid_t;
+    /// Not 0 where Trusted Extensions label everything.
+    pub static sys_labeling: c_int;
+}
+
+// misc/neti, misc/hook
+unsafe extern "C" {
+    pub fn net_zoneidtonetid(zone: zoneid_t) -> netid_t;
+    /// Holds the protocol; NULL: no such, or the stack is going.
+    pub fn net_protocol_lookup(id: netid_t, name: *const c_char) -> net_handle_t;
+    pub fn net_protocol_release(h: net_handle_t) -> c_int;
+    /// The interface after `phy`, from 0; 0: no more; -1: the protocol is gone.
+    pub fn net_phygetnext(h: net_handle_t, phy: phy_if_t) -> phy_if_t;
+    /// The same among the addresses of an interface.
+    pub fn net_lifgetnext(h: net_handle_t, phy: phy_if_t, lif: lif_if_t) -> lif_if_t;
+    /// These return 0, or not.
+    pub fn net_getifname(h: net_handle_t, phy: phy_if_t, buf: *mut c_char, len: usize) -> c_int;
+    /// `out`: an array of `n` `sockaddr_in` or `sockaddr_in6`, by the protocol.
+    pub fn net_getlifaddr(
+        h: net_handle_t,
+        phy: phy_if_t,
+        lif: lif_if_t,
+        n: c_int,
+        kinds: *mut u32,
+        out: *mut c_void,
+    ) -> c_int;
+    pub fn net_getlifflags(h: net_handle_t, phy: phy_if_t, lif: lif_if_t, flags: *mut u64)
+    -> c_int;
+    pub fn net_getlifzone(
+        h: net_handle_t,
+        phy: phy_if_t,
+        lif: lif_if_t,
+        zone: *mut zoneid_t,
+    ) -> zoneid_t;
+    pub fn net_hook_register(h: net_handle_t, event: *mut c_char, hook: *mut hook_t) -> c_int;
+    /// Waits for calls of the hook that run. By the pointer it was registered with.
+    pub fn net_hook_unregister(h: net_handle_t, event: *mut c_char, hook: *mut hook_t) -> c_int;
+    pub fn net_kstat_create(
+        id: netid_t,
+        module: *mut c_char,
+        instance: c_int,
+        name: *mut c_char,
+        class: *mut c_char,
+        kind: u8,
+        ndata: u64,
+        flags: u8,
+    ) -> *mut kstat_t;
+    pub fn net_kstat_delete(id: netid_t, ks: *mut kstat_t);
+    pub fn hook_alloc(version: c_int) -> *mut hook_t;
+    pub fn hook_free(hook: *mut hook_t);
+}
+
+// drv/ip
+unsafe extern "C" {
+    pub fn ip_join_allmulti(ifindex: u32, isv6: boolean_t, stack: *mut ip_stack_t) -> c_int;
+    pub fn ip_leave_allmulti(ifindex: u32, isv6: boolean_t, stack: *mut ip_stack_t) -> c_int;
 }
 
 // genunix: lists, trees, ids
@@ -179,6 +324,23 @@ unsafe extern "C" {
         flag: c_int,
     ) -> c_int;
     pub fn ddi_remove_minor_node(dip: *mut dev_info_t, name: *const c_char);
+    pub fn ddi_name_to_major(name: *mut c_char) -> major_t;
+    pub fn ddi_taskq_create(
+        dip: *mut dev_info_t,
+        name: *const c_char,
+        threads: c_int,
+        pri: i16,
+        flags: u32,
+    ) -> *mut ddi_taskq_t;
+    /// Waits for what was dispatched.
+    pub fn ddi_taskq_destroy(tq: *mut ddi_taskq_t);
+    /// DDI_FAILURE only with DDI_NOSLEEP.
+    pub fn ddi_taskq_dispatch(
+        tq: *mut ddi_taskq_t,
+        f: unsafe extern "C" fn(*mut c_void),
+        arg: *mut c_void,
+        flags: u32,
+    ) -> c_int;
     pub fn ddi_get_instance(dip: *mut dev_info_t) -> c_int;
     pub fn ddi_fm_init(dip: *mut dev_info_t, cap: *mut c_int, ibc: *mut ddi_iblock_cookie_t);
     pub fn ddi_fm_fini(dip: *mut dev_info_t);

@@ -17,6 +17,15 @@ pub type model_t = u32;
 pub type datalink_id_t = u32;
 pub type avl_index_t = usize;
 pub type socklen_t = u32;
+pub type netstackid_t = i32;
+pub type netid_t = i32;
+pub type netstack_handle_t = c_int;
+/// Index of an IP interface; 0 is none.
+pub type phy_if_t = usize;
+/// Number of an address of an interface, from 1; 0 is the first.
+pub type lif_if_t = isize;
+pub type hook_data_t = usize;
+pub type nic_event_data_t = *mut c_void;
 pub type mac_prop_id_t = c_int;
 pub type link_state_t = c_int;
 
@@ -32,8 +41,8 @@ macro_rules! opaque {
     )* };
 }
 opaque! {
-    cred_t, dev_info_t, queue_t, id_space_t, kmem_cache_t, vmem_t, pollhead, buf, uio, aio_req, as_t,
-    bus_ops, streamtab, mod_ops, frtn_t, vnode, iovec,
+    cred_t, dev_info_t, id_space_t, ddi_taskq_t, ip_stack_t, module_stat, struiod_t, infod_t, kmem_cache_t, vmem_t, pollhead, buf, uio, aio_req, as_t,
+    bus_ops, mod_ops, frtn_t, vnode, iovec,
     /// What `ddi_iblock_cookie_t` points to.
     ddi_iblock,
     /// What `mac_handle_t` points to.
@@ -46,6 +55,10 @@ opaque! {
     mac_prop_info_state,
     /// What `ksocket_t` points to.
     sonode,
+    /// What `net_handle_t` points to.
+    net_data,
+    /// What `hook_event_token_t` points to.
+    hook_event_int,
 }
 pub type ddi_iblock_cookie_t = *mut ddi_iblock;
 pub type mac_handle_t = *mut mac_impl;
@@ -53,6 +66,8 @@ pub type mac_resource_handle_t = *mut mac_resource_impl;
 pub type mac_perim_handle_t = *mut mac_perim_impl;
 pub type mac_prop_info_handle_t = *mut mac_prop_info_state;
 pub type ksocket_t = *mut sonode;
+pub type net_handle_t = *mut net_data;
+pub type hook_event_token_t = *mut hook_event_int;
 
 #[repr(C)]
 pub struct kmutex_t {
@@ -92,6 +107,89 @@ pub struct dblk_t {
     pub db_type: u8,
     pub db_flags: u8,
     pub db_struioflag: u8,
+}
+/// A queue. Only what queue(9S) documents; the kernel's is longer, and only the kernel makes one.
+#[repr(C)]
+pub struct queue_t {
+    pub q_qinfo: *mut qinit,
+    pub q_first: *mut mblk_t,
+    pub q_last: *mut mblk_t,
+    pub q_next: *mut queue_t,
+    pub q_link: *mut queue_t,
+    pub q_ptr: *mut c_void,
+    pub q_count: usize,
+    pub q_flag: u32,
+    pub q_minpsz: isize,
+    pub q_maxpsz: isize,
+    pub q_hiwat: usize,
+    pub q_lowat: usize,
+}
+#[repr(C)]
+pub struct module_info {
+    pub mi_idnum: u16,
+    pub mi_idname: *mut c_char,
+    pub mi_minpsz: isize,
+    pub mi_maxpsz: isize,
+    pub mi_hiwat: usize,
+    pub mi_lowat: usize,
+}
+pub type qi_putp_t = unsafe extern "C" fn(*mut queue_t, *mut mblk_t) -> c_int;
+pub type qi_srvp_t = unsafe extern "C" fn(*mut queue_t) -> c_int;
+pub type qi_qopen_t =
+    unsafe extern "C" fn(*mut queue_t, *mut dev_t, c_int, c_int, *mut cred_t) -> c_int;
+pub type qi_qclose_t = unsafe extern "C" fn(*mut queue_t, c_int, *mut cred_t) -> c_int;
+#[repr(C)]
+pub struct qinit {
+    pub qi_putp: Option<qi_putp_t>,
+    pub qi_srvp: Option<qi_srvp_t>,
+    pub qi_qopen: Option<qi_qopen_t>,
+    pub qi_qclose: Option<qi_qclose_t>,
+    pub qi_qadmin: Option<unsafe extern "C" fn() -> c_int>,
+    pub qi_minfo: *mut module_info,
+    pub qi_mstat: *mut module_stat,
+    pub qi_rwp: Option<unsafe extern "C" fn(*mut queue_t, *mut struiod_t) -> c_int>,
+    pub qi_infop: Option<unsafe extern "C" fn(*mut queue_t, *mut infod_t) -> c_int>,
+    pub qi_struiot: c_int,
+}
+#[repr(C)]
+pub struct streamtab {
+    pub st_rdinit: *mut qinit,
+    pub st_wrinit: *mut qinit,
+    pub st_muxrinit: *mut qinit,
+    pub st_muxwinit: *mut qinit,
+}
+/// First block of an M_IOCTL, M_IOCACK, M_IOCNAK. `ioc_count` is TRANSPARENT (in 32 bits) for a
+/// plain ioctl(2).
+#[repr(C)]
+pub struct iocblk {
+    pub ioc_cmd: c_int,
+    pub ioc_cr: *mut cred_t,
+    pub ioc_id: u32,
+    pub ioc_flag: u32,
+    pub ioc_count: usize,
+    pub ioc_rval: c_int,
+    pub ioc_error: c_int,
+}
+/// First block of an M_COPYIN or M_COPYOUT: over the same memory as the iocblk it was.
+#[repr(C)]
+pub struct copyreq {
+    pub cq_cmd: c_int,
+    pub cq_cr: *mut cred_t,
+    pub cq_id: u32,
+    pub cq_flag: u32,
+    pub cq_private: *mut mblk_t,
+    pub cq_addr: *mut c_char,
+    pub cq_size: usize,
+}
+/// First block of an M_IOCDATA. `cp_rval` is not NULL if the copy failed; then there is no data.
+#[repr(C)]
+pub struct copyresp {
+    pub cp_cmd: c_int,
+    pub cp_cr: *mut cred_t,
+    pub cp_id: u32,
+    pub cp_flag: u32,
+    pub cp_private: *mut mblk_t,
+    pub cp_rval: *mut c_char,
 }
 
 // sys/list.h, sys/avl.h, sys/refhash.h
@@ -412,6 +510,95 @@ pub struct T_unitdata_ind {
 pub type ksocket_krecv_f =
     unsafe extern "C" fn(ksocket_t, *mut mblk_t, usize, c_int, *mut c_void) -> boolean_t;
 
+// sys/netstack.h
+#[repr(C)]
+pub struct nm_state_t {
+    pub nms_flags: u16,
+    pub nms_cv: kcondvar_t,
+}
+/// One instance of the network: the global zone and its shared-IP zones have one, each exclusive-IP
+/// zone its own. What a module's create callback returned is in `nu_modules`, by its NS_ number.
+#[repr(C)]
+pub struct netstack_t {
+    pub nu_modules: [*mut c_void; 20],
+    pub netstack_m_state: [nm_state_t; 20],
+    pub netstack_lock: kmutex_t,
+    pub netstack_next: *mut netstack_t,
+    pub netstack_stackid: netstackid_t,
+    pub netstack_numzones: c_int,
+    pub netstack_refcnt: c_int,
+    pub netstack_flags: c_int,
+    pub netstack_cv: kcondvar_t,
+}
+pub type netstack_create_f = unsafe extern "C" fn(netstackid_t, *mut netstack_t) -> *mut c_void;
+pub type netstack_end_f = unsafe extern "C" fn(netstackid_t, *mut c_void);
+
+// sys/hook.h, sys/hook_event.h
+/// Returns 0 to let the next hook run.
+pub type hook_func_t = unsafe extern "C" fn(hook_event_token_t, hook_data_t, *mut c_void) -> c_int;
+#[repr(C)]
+pub struct hook_t {
+    pub h_version: c_int,
+    pub h_func: Option<hook_func_t>,
+    pub h_name: *mut c_char,
+    pub h_flags: u32,
+    pub h_hint: u32,
+    pub h_hintvalue: usize,
+    pub h_arg: *mut c_void,
+}
+/// The datum of a hook on NH_NIC_EVENTS. `hne_data` is the interface's name for NE_PLUMB and
+/// NE_UNPLUMB; all of it is the kernel's and gone after the call.
+#[repr(C)]
+pub struct hook_nic_event_t {
+    pub hne_protocol: net_handle_t,
+    pub hne_nic: phy_if_t,
+    pub hne_lif: lif_if_t,
+    pub hne_event: u32,
+    pub hne_data: nic_event_data_t,
+    pub hne_datalen: usize,
+}
+/// The datum of a hook on NH_OBSERVE. All but the two pointers is what ipnet(4D) puts in front of
+/// the packet, in network byte order. The message `hpo_pkt` starts with a block of these 40 bytes
+/// of which the write pointer shows 24; the IP packet follows. It is the kernel's.
+#[repr(C)]
+pub struct hook_pkt_observe_t {
+    pub hpo_version: u8,
+    pub hpo_family: u8,
+    pub hpo_htype: u16,
+    pub hpo_pktlen: u32,
+    pub hpo_ifindex: u32,
+    pub hpo_grifindex: u32,
+    pub hpo_zsrc: u32,
+    pub hpo_zdst: u32,
+    pub hpo_pkt: *mut mblk_t,
+    pub hpo_ctx: *mut c_void,
+}
+
+// net/bpfdesc.h, net/bpf.h
+/// Gets a message it does not own, whether this machine sent it, and its bytes.
+pub type bpf_itap_fn_t = unsafe extern "C" fn(*mut c_void, *mut mblk_t, boolean_t, u32);
+/// What /dev/bpf takes packets from. Handles are words of the provider's choice.
+#[repr(C)]
+pub struct bpf_provider_t {
+    pub bpr_unit: c_int,
+    pub bpr_open: Option<unsafe extern "C" fn(*const c_char, *mut usize, zoneid_t) -> c_int>,
+    pub bpr_close: Option<unsafe extern "C" fn(usize)>,
+    pub bpr_name: Option<unsafe extern "C" fn(usize) -> *const c_char>,
+    pub bpr_type: Option<unsafe extern "C" fn(usize) -> c_int>,
+    pub bpr_sdu_get: Option<unsafe extern "C" fn(usize, *mut u32)>,
+    pub bpr_tx: Option<unsafe extern "C" fn(usize, *mut mblk_t) -> c_int>,
+    pub bpr_promisc_add:
+        Option<unsafe extern "C" fn(usize, c_int, *mut c_void, *mut usize, c_int) -> usize>,
+    pub bpr_promisc_remove: Option<unsafe extern "C" fn(usize)>,
+    pub bpr_getlinkid:
+        Option<unsafe extern "C" fn(*const c_char, *mut datalink_id_t, zoneid_t) -> c_int>,
+    pub bpr_client_close: Option<unsafe extern "C" fn(usize)>,
+    pub bpr_client_name: Option<unsafe extern "C" fn(usize) -> *const c_char>,
+    pub bpr_client_open: Option<unsafe extern "C" fn(usize, *mut usize) -> c_int>,
+    pub bpr_getzone: Option<unsafe extern "C" fn(usize, *mut zoneid_t) -> c_int>,
+    pub bpr_getdlt: Option<unsafe extern "C" fn(usize, *mut u32) -> c_int>,
+}
+
 // SAFETY: these tables are constant once built; the pointers in them are to other constants of a
 // module.
 unsafe impl Sync for modldrv {}
@@ -425,3 +612,9 @@ unsafe impl Sync for cb_ops {}
 unsafe impl Sync for dev_ops {}
 // SAFETY: as above.
 unsafe impl Sync for mac_callbacks_t {}
+// SAFETY: as above.
+unsafe impl Sync for module_info {}
+// SAFETY: as above.
+unsafe impl Sync for qinit {}
+// SAFETY: as above.
+unsafe impl Sync for streamtab {}

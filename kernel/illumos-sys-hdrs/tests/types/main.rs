@@ -57,7 +57,7 @@ impl Type {
 }
 
 /// Declared otherwise than in C, and why.
-const OTHERWISE: [(&str, &str); 9] = [
+const OTHERWISE: [(&str, &str); 10] = [
     ("kmutex_t._opaque", "a word instead of void *[1]: opaque"),
     ("krwlock_t._opaque", "a word instead of void *[1]: opaque"),
     ("kstat_named_t.value", "a union of the members we use: tests/abi.rs"),
@@ -65,6 +65,7 @@ const OTHERWISE: [(&str, &str); 9] = [
     ("kstat_named_str.len", "a member of that union: tests/abi.rs"),
     ("mac_propval_range_t.mpr_uint32", "the member of a union that we use"),
     ("in6_addr.s6_addr", "the bytes of a union"),
+    ("netstack_t.nu_modules", "a member of a union, of the other members' pointers"),
     ("mac_capab_lso_t.lso_basic_tcp_ipv4", "C has a structure of this one member"),
     ("mac_capab_lso_t.lso_basic_tcp_ipv6", "C has a structure of this one member"),
 ];
