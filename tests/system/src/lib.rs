@@ -8,9 +8,11 @@
 //!
 //! Nothing outlives a test: namespaces and processes are removed on drop, also when the test fails.
 
+mod daemon;
 pub mod packet;
 
 use anyhow::{Context, Result, bail};
+pub use daemon::{Daemon, wait};
 use std::process::{Command, Output};
 pub use test_skip::skip;
 
@@ -135,9 +137,29 @@ pub fn checked(cmd: &mut Command) -> Result<Output> {
 
 /// A host in a namespace: fakekerneld and varpd there, and the tools to manage it. Stopped on drop.
 pub struct NetnsHost {
+    varpd: Daemon,
+    kernel: Daemon,
+    place: Place,
+}
+
+/// Where a host is: what is run there.
+struct Place {
     ns: Netns,
-    dir: std::path::PathBuf,
-    daemons: Vec<std::process::Child>,
+    dir: tempfile::TempDir,
+}
+
+impl Place {
+    fn command(&self, program: &str) -> Command {
+        let mut c = self.ns.command(&self.dir.path().join(program).to_string_lossy());
+        c.env("OVERLAY_ROOT", self.dir.path().join("root"));
+        c
+    }
+
+    fn daemon(&self, program: &str, args: &[&str], ready: &str) -> Result<Daemon> {
+        let log = self.dir.path().join(format!("{program}.log"));
+        let ready = self.dir.path().join("root").join(ready);
+        Daemon::start(self.command(program).args(args), &log)?.when(|| ready.exists())
+    }
 }
 
 impl NetnsHost {
@@ -146,51 +168,26 @@ impl NetnsHost {
     /// # Errors
     /// A daemon did not start; its output is in the error.
     pub fn start(ns: Netns, exe: &str) -> Result<NetnsHost> {
-        let dir = std::env::temp_dir().join(format!("ovt-{}-{}", std::process::id(), ns.name()));
-        std::fs::create_dir_all(&dir)?;
+        let place = Place { ns, dir: tempfile::tempdir()? };
+        let dir = place.dir.path();
         for a in lab::state::APPLETS {
             std::os::unix::fs::symlink(exe, dir.join(a))?;
         }
-        let mut host = NetnsHost { ns, dir, daemons: Vec::new() };
-        host.daemon("fakekerneld", &["--checks", "debug"], "dev/overlay")?;
-        let plugins = host.dir.join("plugins");
+        let kernel = place.daemon("fakekerneld", &["--checks", "debug"], "dev/overlay")?;
+        let plugins = dir.join("plugins");
         std::fs::create_dir(&plugins)?;
         for p in lab::state::built_plugins(exe.as_ref())? {
             std::os::unix::fs::symlink(&p, plugins.join(p.file_name().unwrap_or_default()))?;
         }
-        let plugins = plugins.to_string_lossy().into_owned();
-        host.daemon("varpd", &["-f", "-i", &plugins], "var/run/varpd/varpd.door")?;
-        Ok(host)
-    }
-
-    fn daemon(&mut self, program: &str, args: &[&str], ready: &str) -> Result<()> {
-        let log_path = self.dir.join(format!("{program}.log"));
-        let log = std::fs::File::create(&log_path)?;
-        let mut cmd = self.command(program);
-        cmd.args(args).stdin(std::process::Stdio::null());
-        cmd.stdout(log.try_clone()?).stderr(log);
-        let mut child = cmd.spawn()?;
-        let ready = self.dir.join("root").join(ready);
-        for _ in 0..1500 {
-            if ready.exists() {
-                self.daemons.push(child);
-                return Ok(());
-            }
-            if let Some(status) = child.try_wait()? {
-                bail!("{program}: {status}\n{}", std::fs::read_to_string(&log_path)?);
-            }
-            std::thread::sleep(std::time::Duration::from_millis(10));
-        }
-        let _ = child.kill();
-        bail!("{program} is not ready\n{}", std::fs::read_to_string(&log_path)?)
+        let args = ["-f", "-i", &plugins.to_string_lossy()];
+        let varpd = place.daemon("varpd", &args, "var/run/varpd/varpd.door")?;
+        Ok(NetnsHost { varpd, kernel, place })
     }
 
     /// One of the lab's programs, to be run on this host.
     #[must_use]
     pub fn command(&self, program: &str) -> Command {
-        let mut c = self.ns.command(&self.dir.join(program).to_string_lossy());
-        c.env("OVERLAY_ROOT", self.dir.join("root"));
-        c
+        self.place.command(program)
     }
 
     /// Runs one of the lab's programs and returns its output.
@@ -204,33 +201,15 @@ impl NetnsHost {
     /// The namespace.
     #[must_use]
     pub fn ns(&self) -> &Netns {
-        &self.ns
+        &self.place.ns
     }
 
     /// Stops the daemons and reports how they ended: fakekerneld fails when its checks found a violation.
     ///
     /// # Errors
     /// A daemon did not end well; its log is in the error.
-    pub fn stop(mut self) -> Result<()> {
-        while let Some(mut d) = self.daemons.pop() {
-            let pid = rustix::process::Pid::from_child(&d);
-            rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
-            let status = d.wait()?;
-            if !status.success() {
-                let log = if self.daemons.is_empty() { "fakekerneld.log" } else { "varpd.log" };
-                bail!("{log}: {status}\n{}", std::fs::read_to_string(self.dir.join(log))?);
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Drop for NetnsHost {
-    fn drop(&mut self) {
-        for d in self.daemons.iter_mut().rev() {
-            let _ = d.kill();
-            let _ = d.wait();
-        }
-        let _ = std::fs::remove_dir_all(&self.dir);
+    pub fn stop(self) -> Result<()> {
+        self.varpd.stop()?;
+        self.kernel.stop()
     }
 }

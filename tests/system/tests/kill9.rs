@@ -19,10 +19,11 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
+use system_tests::{Daemon, wait};
 
 const EXE: &str = env!("CARGO_BIN_EXE_overlay-tools");
 const VXLAN_PORT: u16 = 4789;
@@ -143,9 +144,9 @@ struct Site<'a>(&'a Path);
 
 /// The same with its daemons, of which one dies.
 struct Machine {
+    varpd: Daemon,
+    kernel: Daemon,
     dir: tempfile::TempDir,
-    kernel: Child,
-    varpd: Child,
     deaths: u64,
 }
 
@@ -155,22 +156,8 @@ fn tool(dir: &Path, program: &str) -> Command {
     command
 }
 
-/// Starts a daemon; all lives of one write to the same file.
-fn spawn(dir: &Path, program: &str, args: &[&str]) -> Result<Child> {
-    let path = dir.join(format!("{program}.log"));
-    let log = std::fs::File::options().create(true).append(true).open(path)?;
-    let mut command = tool(dir, program);
-    command.args(args).stdout(log.try_clone()?).stderr(log);
-    command.spawn().with_context(|| format!("cannot start {program}"))
-}
-
-fn wait(what: &str, mut holds: impl FnMut() -> bool) -> Result<()> {
-    let end = Instant::now() + Duration::from_secs(60);
-    while !holds() {
-        ensure!(Instant::now() < end, "timed out: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    Ok(())
+fn start(dir: &Path, program: &str, args: &[&str]) -> Result<Daemon> {
+    Daemon::start(tool(dir, program).args(args), &dir.join(format!("{program}.log")))
 }
 
 impl Machine {
@@ -182,45 +169,28 @@ impl Machine {
             let name = plugin.file_name().context("a plugin without a name")?;
             std::os::unix::fs::symlink(&plugin, plugins.join(name))?;
         }
-        let kernel = spawn(dir.path(), "fakekerneld", &["--checks", "debug"])?;
         let device = dir.path().join("root/dev/overlay");
-        wait("fakekerneld", || device.exists())?;
+        let kernel = start(dir.path(), "fakekerneld", &["--checks", "debug"])?;
+        let kernel = kernel.when(|| device.exists())?;
         let varpd = Machine::varpd(dir.path())?;
         Ok(Machine { dir, kernel, varpd, deaths: 0 })
     }
 
-    fn varpd(dir: &Path) -> Result<Child> {
-        spawn(dir, "varpd", &["-f", "-i", &dir.join("plugins").to_string_lossy()])
+    fn varpd(dir: &Path) -> Result<Daemon> {
+        start(dir, "varpd", &["-f", "-i", &dir.join("plugins").to_string_lossy()])
     }
 
     /// Dead without warning, and started again at once.
     fn kill(&mut self) -> Result<()> {
         self.varpd.kill()?;
-        let status = self.varpd.wait()?;
-        ensure!(status.code().is_none(), "it had ended by itself: {status}");
         self.deaths += 1;
         self.varpd = Machine::varpd(self.dir.path())?;
         Ok(())
     }
 
-    fn stop(mut self) -> Result<()> {
-        for (child, name) in [(&mut self.varpd, "varpd"), (&mut self.kernel, "fakekerneld")] {
-            let pid = rustix::process::Pid::from_child(child);
-            rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
-            let status = child.wait()?;
-            let log = self.dir.path().join(format!("{name}.log"));
-            ensure!(status.success(), "{name}: {status}\n{}", std::fs::read_to_string(log)?);
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Machine {
-    fn drop(&mut self) {
-        for child in [&mut self.varpd, &mut self.kernel] {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+    fn stop(self) -> Result<()> {
+        self.varpd.stop()?;
+        self.kernel.stop()
     }
 }
 

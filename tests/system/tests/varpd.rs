@@ -9,8 +9,8 @@ use fkadm::proto::{Ping, PingReport};
 use std::net::IpAddr;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
+use system_tests::{Daemon, wait};
 
 const EXE: &str = env!("CARGO_BIN_EXE_overlay-tools");
 
@@ -22,10 +22,10 @@ fn prefix() -> [u8; 3] {
 
 /// A host with a kernel, a varpd with one C plugin, and an overlay with one guest.
 struct Host {
+    varpd: Daemon,
+    kernel: Daemon,
     dir: tempfile::TempDir,
     last: u8,
-    kernel: Child,
-    varpd: Child,
 }
 
 impl Host {
@@ -42,7 +42,7 @@ impl Host {
         );
         let kernel = spawn(dir.path(), "fakekerneld", &["--checks".into(), "debug".into()])?;
         let overlay = dir.path().join("root/dev/overlay");
-        wait("fakekerneld", || overlay.exists())?;
+        let kernel = kernel.when(|| overlay.exists())?;
         let varpd = spawn_varpd(dir.path())?;
         Ok(Host { dir, last, kernel, varpd })
     }
@@ -108,31 +108,10 @@ impl Host {
         Ok(self.fkadm()?.guest_ping(ping)?)
     }
 
-    fn kill_varpd(&mut self) -> Result<()> {
-        self.varpd.kill()?;
-        self.varpd.wait()?;
-        Ok(())
-    }
-
     /// Stops both daemons. The kernel fails if its checks found something.
-    fn stop(mut self) -> Result<()> {
-        for (child, name) in [(&mut self.varpd, "varpd"), (&mut self.kernel, "fakekerneld")] {
-            let pid = rustix::process::Pid::from_child(child);
-            rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
-            let status = child.wait()?;
-            let log = self.dir.path().join(format!("{name}.log"));
-            ensure!(status.success(), "{name}: {status}\n{}", std::fs::read_to_string(log)?);
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Host {
-    fn drop(&mut self) {
-        for child in [&mut self.varpd, &mut self.kernel] {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+    fn stop(self) -> Result<()> {
+        self.varpd.stop()?;
+        self.kernel.stop()
     }
 }
 
@@ -143,30 +122,16 @@ fn tool(dir: &Path, program: &str) -> Command {
     command
 }
 
-fn spawn(dir: &Path, program: &str, args: &[PathBuf]) -> Result<Child> {
-    let log = std::fs::File::create(dir.join(format!("{program}.log")))?;
-    let mut command = tool(dir, program);
-    command.args(args).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-    command.spawn().with_context(|| format!("cannot start {program}"))
+fn spawn(dir: &Path, program: &str, args: &[PathBuf]) -> Result<Daemon> {
+    Daemon::start(tool(dir, program).args(args), &dir.join(format!("{program}.log")))
 }
 
 /// A varpd that answers its door.
-fn spawn_varpd(dir: &Path) -> Result<Child> {
-    let args = ["-f".into(), "-i".into(), dir.join("plugins")];
-    let varpd = spawn(dir, "varpd", &args)?;
+fn spawn_varpd(dir: &Path) -> Result<Daemon> {
+    let varpd = spawn(dir, "varpd", &["-f".into(), "-i".into(), dir.join("plugins")])?;
     // The file of a killed one may lie there.
     let door = dir.join("root/var/run/varpd/varpd.door");
-    wait("varpd", || libvarpd_client::Client::open_path(&door).is_ok())?;
-    Ok(varpd)
-}
-
-fn wait(what: &str, holds: impl Fn() -> bool) -> Result<()> {
-    let end = Instant::now() + Duration::from_secs(15);
-    while !holds() {
-        ensure!(Instant::now() < end, "timed out: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    Ok(())
+    varpd.when(|| libvarpd_client::Client::open_path(&door).is_ok())
 }
 
 fn two_hosts() -> Result<(Host, Host)> {
@@ -206,7 +171,6 @@ fn a_killed_varpd_comes_back_with_its_instances() -> Result<()> {
     let view = h1.dladm(&["show-overlay", "ov1"])?;
     for _ in 0..3 {
         h1.varpd.kill()?;
-        h1.varpd.wait()?;
         h1.reaches(&h2).context("what is known needs no varpd")?;
         // A frame for an address that is not in the cache waits for the next varpd.
         h1.misses([10, 0, 0, 99])?;
@@ -254,7 +218,6 @@ fn traffic_goes_on_while_varpd_is_killed_and_started() -> Result<()> {
     let mut kills = 0;
     while !pings.is_finished() {
         h1.varpd.kill()?;
-        h1.varpd.wait()?;
         h1.varpd = spawn_varpd(h1.dir.path())?;
         kills += 1;
     }
@@ -293,19 +256,19 @@ fn the_states_shown_are_those_of_the_links() -> Result<()> {
     let plugin = "libvarpd_test.so";
     std::fs::create_dir(&away)?;
 
-    host.kill_varpd()?;
+    host.varpd.kill()?;
     is(&host, "ONLINE:-", false)?;
     std::fs::rename(here.join(plugin), away.join(plugin))?;
     host.varpd = spawn_varpd(host.dir.path())?;
     is(&host, "DEGRADED:varpd instance 1\\: plugin \"test\" is not loaded", true)?;
-    host.kill_varpd()?;
+    host.varpd.kill()?;
     is(&host, "DEGRADED:varpd instance 1", false)?;
     std::fs::rename(away.join(plugin), here.join(plugin))?;
     host.varpd = spawn_varpd(host.dir.path())?;
     is(&host, "ONLINE:-", true)?;
 
     // It forgets, and says so; the link can be made anew.
-    host.kill_varpd()?;
+    host.varpd.kill()?;
     std::fs::remove_file(host.root().join("var/run/varpd/1.varpd"))?;
     host.varpd = spawn_varpd(host.dir.path())?;
     is(&host, "DEGRADED:no varpd instance exists", true)?;
@@ -322,15 +285,12 @@ fn varpd_ends_with_95_when_its_kernel_is_killed() -> Result<()> {
     let mut host = Host::start(13, 14)?;
     host.overlay()?;
     host.kernel.kill()?;
-    host.kernel.wait()?;
-    let end = Instant::now() + Duration::from_secs(5);
-    let status = loop {
-        if let Some(status) = host.varpd.try_wait()? {
-            break status;
-        }
-        ensure!(Instant::now() < end, "varpd goes on");
-        std::thread::sleep(Duration::from_millis(5));
-    };
+    let mut ended = None;
+    wait("varpd ends", || {
+        ended = host.varpd.ended().transpose();
+        ended.is_some()
+    })?;
+    let status = ended.context("it goes on")??;
     ensure!(status.code() == Some(95), "{status}");
     let log = std::fs::read_to_string(host.dir.path().join("varpd.log"))?;
     ensure!(log.contains("does not answer lookups") && log.lines().count() < 40, "{log}");
