@@ -122,6 +122,14 @@ typedef struct varpd_plugin_register {
 extern varpd_plugin_register_t *libvarpd_plugin_alloc(uint_t, int *);
 extern void libvarpd_plugin_free(varpd_plugin_register_t *);
 extern int libvarpd_plugin_register(varpd_plugin_register_t *);
+/*
+ * Before registering: who puts what there is to say of an instance, a JSON
+ * object, into a buffer of so many bytes, and how many it has.  EOVERFLOW and
+ * the size when the buffer is short.  varpdadm shows it.  No other varpd has
+ * this function, so who is to load there as well finds it with dlsym(3C).
+ */
+typedef int (*varpd_plugin_report_f)(void *, char *, uint32_t *);
+extern void libvarpd_plugin_reporter(varpd_plugin_report_f);
 
 /* For use inside of vpo_propinfo. */
 extern void libvarpd_prop_set_name(varpd_prop_handle_t *, const char *);
@@ -171,6 +179,12 @@ extern void libvarpd_inject_varp(varpd_provider_handle_t *, const uint8_t *,
  */
 extern void libvarpd_inject_arp(varpd_provider_handle_t *, const uint16_t,
     const uint8_t *, const struct in_addr *, const uint8_t *);
+/*
+ * Lets an unsolicited neighbour advertisement enter the link: VLAN id or 0,
+ * MAC and address of whom it is about.  No other varpd has this function.
+ */
+extern void libvarpd_inject_ndp(varpd_provider_handle_t *, const uint16_t,
+    const uint8_t *, const struct in6_addr *);
 
 /* The link cannot do its work, and why; it can again. */
 extern void libvarpd_fma_degrade(varpd_provider_handle_t *, const char *);

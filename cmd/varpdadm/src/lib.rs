@@ -57,6 +57,8 @@ enum Command {
     Instances(Which),
     /// Show what became of lookups, how long they took, and what was proxied
     Lookups(Which),
+    /// Show what plugins tell of instances: what they are connected to, what they have counted
+    Counters(Which),
     /// Show the loaded plugins
     Plugins,
 }
@@ -127,6 +129,9 @@ fn run(cli: Cli) -> Result<(), Error> {
         }
         Command::Lookups(which) => {
             View::Lookups(view::lookups(&status, &links(&status, &names, which)?))
+        }
+        Command::Counters(which) => {
+            View::Counters(view::counters(&status, &links(&status, &names, which)?))
         }
     };
     let mut text = if cli.json { serde_json::to_string_pretty(&view)? } else { table::show(&view) };

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! Views for people: columns under headings, as other administrative programs have them.
-use crate::view::{Daemon, Instance, Lookups, View};
+use crate::view::{Counters, Daemon, Instance, Lookups, View};
 use libvarpd::status::{Mode, PluginStatus, State};
+use serde_json::{Map, Value};
 
 /// The text of a view, lines with their ends.
 pub fn show(view: &View) -> String {
@@ -9,6 +10,7 @@ pub fn show(view: &View) -> String {
         View::Status(daemon) => status(daemon),
         View::Instances(all) => instances(all),
         View::Lookups(all) => lookups(all),
+        View::Counters(all) => all.iter().map(counters).collect::<Vec<_>>().join("\n"),
         View::Plugins(all) => plugins(all),
     }
 }
@@ -22,9 +24,13 @@ impl Table {
     }
 
     fn row<const N: usize>(&mut self, cells: [String; N]) {
+        self.push(cells.to_vec());
+    }
+
+    fn push(&mut self, cells: Vec<String>) {
         // What a plugin or varpd says may have anything in it; a line is a line.
         let clean = |c: String| c.replace(|c: char| c.is_control(), " ");
-        self.0.push(cells.map(clean).to_vec());
+        self.0.push(cells.into_iter().map(clean).collect());
     }
 
     fn text(&self) -> String {
@@ -210,6 +216,41 @@ fn lookups(all: &[Lookups]) -> String {
     out
 }
 
+/// What a plugin tells: values one below the other, and lists of objects as tables.
+fn counters(c: &Counters) -> String {
+    let mut values = Table::new([&name(c.name.as_ref(), c.link), c.plugin.as_str()]);
+    let mut tables = String::new();
+    for (key, value) in &c.told {
+        match value
+            .as_array()
+            .map(|all| all.iter().map(Value::as_object).collect::<Option<Vec<_>>>())
+        {
+            Some(Some(rows)) => tables.push_str(&told_table(key, &rows)),
+            _ => values.row([key.clone(), plain(value)]),
+        }
+    }
+    values.text() + &tables
+}
+
+/// A list of objects; the columns are the members of the first.
+fn told_table(key: &str, rows: &[&Map<String, Value>]) -> String {
+    let Some(first) = rows.first() else { return format!("{key}: none\n") };
+    let mut table = Table(Vec::new());
+    table.push(first.keys().map(|k| k.replace('_', " ").to_uppercase()).collect());
+    for row in rows {
+        table.push(first.keys().map(|k| row.get(k).map_or("-".into(), plain)).collect());
+    }
+    format!("{key}:\n{}", table.text())
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => "-".into(),
+        Value::String(text) => or_dash(text.clone()),
+        value => value.to_string(),
+    }
+}
+
 fn plugins(all: &[PluginStatus]) -> String {
     let mut table = Table::new(["NAME", "MODE", "ARP", "DHCP", "INSTANCES", "FILE"]);
     for p in all {
@@ -247,6 +288,20 @@ mod tests {
         ] {
             assert_eq!(latency(ns), text);
         }
+    }
+
+    #[test]
+    fn what_a_plugin_tells_is_values_and_tables() {
+        let told = serde_json::json!({
+            "server": "portolan:1296", "degraded": null,
+            "connections": [{"address": "192.0.2.1:1296", "in_flight": 3}, {"address": "[::1]:1296", "in_flight": 0}],
+            "none": [],
+        });
+        let told = told.as_object().cloned().unwrap_or_default();
+        let c = Counters { id: 1, link: 7, name: Some("sdc0".into()), plugin: "svp".into(), told };
+        let text = "sdc0      svp\ndegraded  -\nserver    portolan:1296\n\
+            connections:\nADDRESS         IN FLIGHT\n192.0.2.1:1296  3\n[::1]:1296      0\nnone: none\n";
+        assert_eq!(counters(&c), text);
     }
 
     #[test]

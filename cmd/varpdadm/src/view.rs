@@ -20,6 +20,7 @@ pub enum View {
     Status(Box<Daemon>),
     Instances(Vec<Instance>),
     Lookups(Vec<Lookups>),
+    Counters(Vec<Counters>),
     Plugins(Vec<PluginStatus>),
 }
 
@@ -77,6 +78,17 @@ pub struct Lookups {
     pub arp: ProxyCounts,
     pub ndp: ProxyCounts,
     pub dhcp: ProxyCounts,
+}
+
+/// What a plugin tells of an instance.
+#[derive(Debug, Serialize)]
+pub struct Counters {
+    pub id: u64,
+    pub link: u32,
+    pub name: Option<String>,
+    pub plugin: String,
+    /// An object of the plugin's own making.
+    pub told: serde_json::Map<String, serde_json::Value>,
 }
 
 impl View {
@@ -156,4 +168,18 @@ pub fn lookups(status: &Status, links: &[Link]) -> Vec<Lookups> {
         }
     };
     of(status, links).map(view).collect()
+}
+
+/// Those whose plugins tell something.
+pub fn counters(status: &Status, links: &[Link]) -> Vec<Counters> {
+    let view = |(i, link): (&InstanceStatus, &Link)| {
+        Some(Counters {
+            id: i.report.id,
+            link: link.id,
+            name: link.name.clone(),
+            plugin: i.report.plugin.clone(),
+            told: i.told.as_ref()?.as_object()?.clone(),
+        })
+    };
+    of(status, links).filter_map(view).collect()
 }

@@ -5,11 +5,13 @@
 //! that loads plugins must export them: `--export-dynamic-symbol=libvarpd_*` and `=nvlist_*` (see
 //! build.rs of cmd/varpd); [`SYMBOLS`] keeps them from being left out.
 //!
-//! Three names of that interface exist in one place only. `libvarpd_plugin_bunyan` is in a header and
+//! Some names of that interface exist in one place only. `libvarpd_plugin_bunyan` is in a header and
 //! in no mapfile: it is here, so that who calls it can be loaded. `libvarpd_prop_set_rangestr` is in
 //! the mapfile, where it is a slip for `libvarpd_prop_set_range_str`: it is here and does the same.
 //! `libvarpd_inject_ndp` is in a mapfile as well, but no header says what it takes, so nobody can
-//! have called it: it is not here.
+//! have called it: here it does for IPv6 what `libvarpd_inject_arp` does for IPv4.
+//! `libvarpd_plugin_reporter` is ours alone. A plugin that is to load elsewhere as well looks these
+//! two up when it runs.
 //!
 //! Handles are tokens; one that is not known is logged and the call does nothing. Other pointers
 //! must be what the header says. Nothing here panics.
@@ -41,6 +43,7 @@ pub static SYMBOLS: Symbols = Symbols(&[
     libvarpd_plugin_alloc as *const (),
     libvarpd_plugin_register as *const (),
     libvarpd_plugin_free as *const (),
+    libvarpd_plugin_reporter as *const (),
     libvarpd_plugin_vnetid as *const (),
     libvarpd_plugin_bunyan as *const (),
     libvarpd_plugin_query_reply as *const (),
@@ -51,6 +54,7 @@ pub static SYMBOLS: Symbols = Symbols(&[
     libvarpd_plugin_dhcp_reply as *const (),
     libvarpd_inject_varp as *const (),
     libvarpd_inject_arp as *const (),
+    libvarpd_inject_ndp as *const (),
     libvarpd_fma_degrade as *const (),
     libvarpd_fma_restore as *const (),
     libvarpd_panic as *const (),
@@ -172,6 +176,14 @@ pub unsafe extern "C" fn libvarpd_plugin_free(registration: *mut varpd_plugin_re
     if !registration.is_null() {
         // SAFETY: from Box::into_raw, given back once, by contract.
         drop(unsafe { Box::from_raw(registration) });
+    }
+}
+
+/// Says who tells what an instance does, of the plugin that is registered next by this object.
+#[unsafe(no_mangle)]
+pub extern "C" fn libvarpd_plugin_reporter(reporter: varpd_plugin_report_f) {
+    if plugin::reporter(reporter).is_none() {
+        complain("libvarpd_plugin_reporter", "no plugin being loaded");
     }
 }
 
@@ -303,15 +315,37 @@ pub unsafe extern "C" fn libvarpd_inject_arp(
     dst: *const u8,
 ) {
     const NAME: &str = "libvarpd_inject_arp";
-    let Some(instance) = provider(NAME, handle) else { return };
-    let Some(varpd) = instance.varpd() else { return };
     // SAFETY: by contract.
     let (src, ip, dst) = unsafe { (mac(NAME, src), ip.as_ref(), mac(NAME, dst)) };
     let (Some(src), Some(ip), Some(dst)) = (src, ip, dst) else { return };
-    let mut frame = frame::gratuitous_arp(vlan, src, *ip, dst);
+    announce(NAME, handle, frame::gratuitous_arp(vlan, src, *ip, dst));
+}
+
+/// Tells the guests of the link that `src` has the IPv6 address `ip`, by an unsolicited neighbour
+/// advertisement.
+///
+/// # Safety
+/// The addresses are NULL or point to 6 and 16 bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn libvarpd_inject_ndp(
+    handle: *mut varpd_provider_handle_t,
+    vlan: u16,
+    src: *const u8,
+    ip: *const [u8; 16],
+) {
+    const NAME: &str = "libvarpd_inject_ndp";
+    // SAFETY: by contract.
+    let (src, ip) = unsafe { (mac(NAME, src), ip.as_ref()) };
+    let (Some(src), Some(ip)) = (src, ip) else { return };
+    announce(NAME, handle, frame::unsolicited_advertisement(vlan, src, *ip));
+}
+
+fn announce(function: &str, handle: *mut varpd_provider_handle_t, mut frame: Vec<u8>) {
+    let Some(instance) = provider(function, handle) else { return };
+    let Some(varpd) = instance.varpd() else { return };
     if let Err(e) = varpd.device.inject(instance.link(), &mut frame) {
         // A link that is stopping takes nothing; the guests will ask by themselves.
-        slog::debug!(varpd.log, "{NAME} failed";
+        slog::debug!(varpd.log, "{function} failed";
             "instance" => instance.id().0, "error" => e.name());
     }
 }

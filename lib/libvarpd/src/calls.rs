@@ -197,6 +197,38 @@ impl Plugin {
         Ok(size)
     }
 
+    /// What there is to say of the object, in JSON as the plugin wrote it. `EOVERFLOW` above 1 MiB.
+    ///
+    /// # Safety
+    /// The module's; the function is this plugin's.
+    pub(crate) unsafe fn report(
+        &self,
+        report: varpd_plugin_report_f,
+        private: *mut c_void,
+    ) -> Result<Vec<u8>, Errno> {
+        const MOST: u32 = 1 << 20;
+        let mut text = vec![0u8; 4096];
+        loop {
+            let room = text.len() as u32;
+            let mut size = room;
+            let put = text.as_mut_ptr().cast();
+            // SAFETY: by contract, with a buffer of `size` bytes.
+            let result = self.check("the reporter", || unsafe { report(private, put, &mut size) });
+            match result {
+                Ok(()) if size <= room => {
+                    text.truncate(size as usize);
+                    return Ok(text);
+                }
+                // It may have grown once more when it is asked again.
+                Err(Errno::EOVERFLOW) if size > room && size <= MOST => {
+                    text.resize(size.saturating_mul(2).min(MOST) as usize, 0);
+                }
+                Err(e) => return Err(e),
+                Ok(()) => return Err(Errno::EOVERFLOW),
+            }
+        }
+    }
+
     /// # Safety
     /// The module's; the value is at most 256 bytes.
     pub(crate) unsafe fn setprop(

@@ -199,6 +199,15 @@ impl Instance {
         self.degraded.load(Ordering::Acquire)
     }
 
+    /// What the plugin tells of it; `None` if it tells nothing, or nothing that is JSON.
+    pub(crate) fn told(&self) -> Option<serde_json::Value> {
+        let report = self.plugin.ops.report?;
+        let (_pass, private) = self.enter(Phase::Created)?;
+        // SAFETY: this plugin's function, and a created object.
+        let told = unsafe { self.plugin.report(report, private) };
+        serde_json::from_slice(&told.ok()?).ok()
+    }
+
     /// Starts the plugin, writes the instance's file and associates the link. After an error it is as
     /// before, and has no file.
     ///

@@ -50,6 +50,7 @@ pub(crate) struct Ops {
     pub(crate) restore: varpd_plugin_restore_f,
     pub(crate) arp: Option<varpd_plugin_arp_f>,
     pub(crate) dhcp: Option<varpd_plugin_dhcp_f>,
+    pub(crate) report: Option<varpd_plugin_report_f>,
 }
 
 impl Plugin {
@@ -78,6 +79,7 @@ impl Plugin {
         name: &[u8],
         mode: c_uint,
         ops: &varpd_plugin_ops_t,
+        report: Option<varpd_plugin_report_f>,
     ) -> Result<Plugin, &'static str> {
         fn need<T>(op: Option<T>) -> Result<T, &'static str> {
             op.ok_or("a function is missing")
@@ -116,6 +118,7 @@ impl Plugin {
                 restore: need(ops.vpo_restore)?,
                 arp: ops.vpo_arp,
                 dhcp: ops.vpo_dhcp,
+                report,
             },
         })
     }
@@ -126,6 +129,8 @@ struct Load {
     /// Valid while the load lasts; see [`load`].
     varpd: *const Varpd,
     file: PathBuf,
+    /// Who tells of instances of the plugin that is registered next.
+    report: Option<varpd_plugin_report_f>,
     /// What came of each registration: a name, or what is wrong.
     outcome: Vec<Result<String, String>>,
 }
@@ -177,7 +182,7 @@ fn is_plugin(name: &OsStr) -> bool {
 pub(crate) fn load(varpd: &Varpd, file: &Path) {
     let log = varpd.log.new(slog::o!("plugin" => file.display().to_string()));
     let _one_at_a_time = lock(&LOADING);
-    LOAD.set(Some(Load { varpd, file: file.to_owned(), outcome: Vec::new() }));
+    LOAD.set(Some(Load { varpd, file: file.to_owned(), report: None, outcome: Vec::new() }));
     // SAFETY: runs the object's init functions. That is what loading a plugin is; whoever may write
     // to the plugin directory is trusted.
     let open = || unsafe { Library::open(Some(file), RTLD_LOCAL | RTLD_NOW) };
@@ -215,7 +220,7 @@ pub(crate) unsafe fn register(registration: &varpd_plugin_register_t) -> Result<
         // SAFETY: the load lasts, and `load` borrows the Varpd meanwhile.
         let varpd = unsafe { &*load.varpd };
         // SAFETY: forwarded from the caller.
-        let checked = unsafe { check(&load.file, registration) };
+        let checked = unsafe { check(&load.file, registration, load.report.take()) };
         let (errno, outcome) = match checked {
             Err(why) => (Err(Errno::EINVAL), Err(why.to_owned())),
             Ok(plugin) => {
@@ -231,11 +236,18 @@ pub(crate) unsafe fn register(registration: &varpd_plugin_register_t) -> Result<
     })
 }
 
+/// Notes who tells of instances of the plugin that the load in progress on this thread registers next;
+/// `None` without one.
+pub(crate) fn reporter(reporter: varpd_plugin_report_f) -> Option<()> {
+    LOAD.with_borrow_mut(|load| load.as_mut().map(|load| load.report = Some(reporter)))
+}
+
 /// # Safety
 /// As [`register`].
 unsafe fn check(
     file: &Path,
     registration: &varpd_plugin_register_t,
+    report: Option<varpd_plugin_report_f>,
 ) -> Result<Plugin, &'static str> {
     let varpd_plugin_register_t { vpr_version, vpr_mode, vpr_name, vpr_ops } = *registration;
     if vpr_name.is_null() {
@@ -245,7 +257,7 @@ unsafe fn check(
     let name = unsafe { CStr::from_ptr(vpr_name) };
     // SAFETY: NULL or an operations vector by contract.
     let ops = unsafe { vpr_ops.as_ref() }.ok_or("it has no functions")?;
-    Plugin::new(file, vpr_version, name.to_bytes(), vpr_mode, ops)
+    Plugin::new(file, vpr_version, name.to_bytes(), vpr_mode, ops, report)
 }
 
 #[cfg(test)]

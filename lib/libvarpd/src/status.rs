@@ -87,6 +87,9 @@ pub struct InstanceStatus {
     /// Which it is, and what it has counted.
     #[serde(flatten)]
     pub report: InstanceReport,
+    /// What its plugin tells of it, an object of the plugin's own making.
+    #[serde(default)]
+    pub told: Option<serde_json::Value>,
 }
 
 impl From<&Plugin> for Mode {
@@ -132,6 +135,7 @@ impl Varpd {
             mode: i.plugin().into(),
             dest: i.dest(),
             report: i.report(),
+            told: i.told(),
         };
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -101,6 +101,11 @@ pub type varpd_plugin_dhcp_f = unsafe extern "C" fn(
     *mut u8,
 );
 
+/// What a plugin gives to `libvarpd_plugin_reporter`, which is no part of the original interface:
+/// `report(private, buffer, size in and out)` puts what there is to say of an instance, a JSON
+/// object in UTF-8; `EOVERFLOW` and the size it needs when the buffer is short.
+pub type varpd_plugin_report_f = unsafe extern "C" fn(*mut c_void, *mut c_char, *mut u32) -> c_int;
+
 /// The functions of a plugin, 120 bytes. Members in doubt are marked by when they must be there.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]

@@ -52,7 +52,7 @@ use overlay_abi::target::{overlay_targ_lookup_t, overlay_target_point_t};
 use std::ffi::{CStr, CString};
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// What every plugin is. Property names are full ones, such as `direct/dest_ip`.
 pub trait Plugin: Send + Sync + Sized + 'static {
@@ -90,6 +90,12 @@ pub trait Plugin: Send + Sync + Sized + 'static {
 
     /// Makes an object from what an earlier one saved.
     fn restore(list: &NvList<'_>, provider: Provider, dest: u32) -> Result<Self, Errno>;
+
+    /// What there is to say of the object now, a JSON object that varpdadm shows: what it is
+    /// connected to, what it has counted. A plugin that does not say otherwise says nothing.
+    fn report(&self) -> Option<String> {
+        None
+    }
 }
 
 /// A plugin of point mode.
@@ -168,6 +174,18 @@ impl Provider {
         // SAFETY: the handle is libvarpd's own, the pointers are valid during the call.
         unsafe {
             sys::libvarpd_inject_arp(self.0, vlan, src.as_ptr(), ip.as_ptr(), dst.as_ptr());
+        }
+    }
+
+    /// Tells guests of this link unasked that `src` has the address `ip`, by a neighbour advertisement
+    /// sent to all nodes. A varpd that cannot do that does nothing.
+    pub fn inject_ndp(self, vlan: u16, src: [u8; 6], ip: Ipv6Addr) {
+        let ip = ip.octets();
+        // SAFETY: the type of that function; libvarpd's own handle, pointers that are valid during the call.
+        unsafe {
+            if let Some(inject) = sys::optional::<sys::InjectNdpFn>(c"libvarpd_inject_ndp") {
+                inject(self.0, vlan, src.as_ptr(), &ip);
+            }
         }
     }
 }
@@ -335,6 +353,12 @@ impl NvList<'_> {
         host(unsafe { sys::nvlist_add_uint16(self.0, name.as_ptr(), value) })
     }
 
+    /// Adds a number of 32 bits.
+    pub fn add_u32(&mut self, name: &CStr, value: u32) -> Result<(), Errno> {
+        // SAFETY: as above.
+        host(unsafe { sys::nvlist_add_uint32(self.0, name.as_ptr(), value) })
+    }
+
     /// Adds a number of 64 bits.
     pub fn add_u64(&mut self, name: &CStr, value: u64) -> Result<(), Errno> {
         // SAFETY: as above.
@@ -353,6 +377,13 @@ impl NvList<'_> {
         let mut value = 0;
         // SAFETY: as above.
         found(unsafe { sys::nvlist_lookup_uint16(self.0, name.as_ptr(), &mut value) }, || value)
+    }
+
+    /// The number of 32 bits with this name, if there is one of that type.
+    pub fn u32(&self, name: &CStr) -> Result<Option<u32>, Errno> {
+        let mut value = 0;
+        // SAFETY: as above.
+        found(unsafe { sys::nvlist_lookup_uint32(self.0, name.as_ptr(), &mut value) }, || value)
     }
 
     /// The number of 64 bits with this name, if there is one of that type.

@@ -21,12 +21,20 @@ pub struct Registration {
     name: &'static CStr,
     mode: c_uint,
     ops: varpd_plugin_ops_t,
+    report: varpd_plugin_report_f,
 }
 
 impl Registration {
     /// Registers the plugin; called by the init function that [`crate::plugin!`] emits.
     pub fn register(&'static self) {
         let mut err = 0;
+        // SAFETY: the type of that function.
+        if let Some(reporter) =
+            unsafe { sys::optional::<sys::ReporterFn>(c"libvarpd_plugin_reporter") }
+        {
+            // SAFETY: a function that stays where it is.
+            unsafe { reporter(self.report) };
+        }
         // SAFETY: the out pointer is valid; the block is written within its bounds and freed once.
         unsafe {
             let block = sys::libvarpd_plugin_alloc(VARPD_CURRENT_VERSION, &mut err);
@@ -44,7 +52,7 @@ impl Registration {
 /// The registration of a plugin of point mode.
 pub const fn point<P: Point>() -> Registration {
     let ops = varpd_plugin_ops_t { vpo_default: Some(default::<P>), ..Common::<P>::OPS };
-    Registration { name: P::NAME, mode: OVERLAY_TARGET_POINT, ops }
+    Registration { name: P::NAME, mode: OVERLAY_TARGET_POINT, ops, report: report::<P> }
 }
 
 /// The registration of a plugin of dynamic mode.
@@ -55,7 +63,7 @@ pub const fn dynamic<P: Dynamic>() -> Registration {
         vpo_dhcp: Some(dhcp::<P>),
         ..Common::<P>::OPS
     };
-    Registration { name: P::NAME, mode: OVERLAY_TARGET_DYNAMIC, ops }
+    Registration { name: P::NAME, mode: OVERLAY_TARGET_DYNAMIC, ops, report: report::<P> }
 }
 
 struct Common<P>(PhantomData<P>);
@@ -293,6 +301,23 @@ unsafe extern "C" fn setprop<P: Plugin>(
             let value = std::slice::from_raw_parts(value.cast::<u8>(), size as usize);
             object::<P>(private).setprop(text(name)?, value)
         }
+    })
+}
+
+unsafe extern "C" fn report<P: Plugin>(
+    private: *mut c_void,
+    buf: *mut c_char,
+    size: *mut u32,
+) -> c_int {
+    code(|| {
+        // SAFETY: libvarpd hands back what `create` made, and `*size` bytes of initialized memory.
+        unsafe {
+            let buf = std::slice::from_raw_parts_mut(buf.cast::<u8>(), *size as usize);
+            let text = object::<P>(private).report().ok_or(Errno::ENOTSUP)?;
+            *size = u32::try_from(text.len()).map_err(|_| Errno::EOVERFLOW)?;
+            overlay_abi::props::put(buf, text.as_bytes())?;
+        }
+        Ok(())
     })
 }
 

@@ -4,7 +4,27 @@
 //! Spec/varpd.md 2.7 and 5, nvpair(3NVPAIR). They bind when the plugin is loaded.
 use overlay_abi::provider::*;
 use overlay_abi::target::{overlay_targ_lookup_t, overlay_target_point_t};
-use std::ffi::{c_char, c_int, c_uint, c_void};
+use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
+
+/// `libvarpd_plugin_reporter`: says who tells of instances of the plugin registered next.
+pub type ReporterFn = unsafe extern "C" fn(varpd_plugin_report_f);
+
+/// `libvarpd_inject_ndp`: sends an unsolicited neighbour advertisement (VLAN, MAC, IPv6 address) to guests
+/// of the link.
+pub type InjectNdpFn =
+    unsafe extern "C" fn(*mut varpd_provider_handle_t, u16, *const u8, *const [u8; 16]);
+
+/// A function that the process may have or not, since only our varpd does.
+///
+/// # Safety
+/// `F` is the type of the function with this name.
+pub unsafe fn optional<F: Copy>(name: &CStr) -> Option<F> {
+    const { assert!(size_of::<F>() == size_of::<*mut c_void>()) };
+    // SAFETY: a C string.
+    let address = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
+    // SAFETY: not NULL, thus such a function by contract.
+    (!address.is_null()).then(|| unsafe { std::mem::transmute_copy(&address) })
+}
 
 /// A proxy; it takes over the query.
 pub type ProxyFn = unsafe extern "C" fn(
@@ -87,6 +107,8 @@ unsafe extern "C" {
     /// Adds a pair.
     pub fn nvlist_add_uint16(nvl: *mut nvlist_t, name: *const c_char, value: u16) -> c_int;
     /// Adds a pair.
+    pub fn nvlist_add_uint32(nvl: *mut nvlist_t, name: *const c_char, value: u32) -> c_int;
+    /// Adds a pair.
     pub fn nvlist_add_uint64(nvl: *mut nvlist_t, name: *const c_char, value: u64) -> c_int;
     /// Adds a copy of a string.
     pub fn nvlist_add_string(
@@ -96,6 +118,8 @@ unsafe extern "C" {
     ) -> c_int;
     /// Finds a pair by name and type.
     pub fn nvlist_lookup_uint16(nvl: *mut nvlist_t, name: *const c_char, out: *mut u16) -> c_int;
+    /// Finds a pair by name and type.
+    pub fn nvlist_lookup_uint32(nvl: *mut nvlist_t, name: *const c_char, out: *mut u32) -> c_int;
     /// Finds a pair by name and type.
     pub fn nvlist_lookup_uint64(nvl: *mut nvlist_t, name: *const c_char, out: *mut u64) -> c_int;
     /// Finds a string, which stays the list's.

@@ -11,13 +11,9 @@ use std::net::Ipv6Addr;
 use zerocopy::{FromBytes, IntoBytes};
 
 const SOLICITATION: u8 = 135;
-const ADVERTISEMENT: u8 = 136;
 /// Solicited, Override, and not Router.
 const FLAGS: u32 = 0x6000_0000;
-/// Hop limit of what has not passed a router.
-const UNROUTED: u8 = 255;
 const SOURCE_ADDRESS: u8 = 1;
-const TARGET_ADDRESS: u8 = 2;
 
 /// A neighbour solicitation that wants an answer.
 #[derive(Debug)]

@@ -32,6 +32,13 @@ impl ArpPacket {
     pub(crate) const REPLY: u16 = 2;
 }
 
+/// Type of a [`Neighbour`] message that tells an address (RFC 4861 4.4).
+pub(crate) const ADVERTISEMENT: u8 = 136;
+/// Hop limit of what has not passed a router.
+pub(crate) const UNROUTED: u8 = 255;
+/// Type of a [`LinkLayerAddress`] of the target (RFC 4861 4.6.1).
+pub(crate) const TARGET_ADDRESS: u8 = 2;
+
 /// Neighbour advertisement with the option that a solicitation wants to know, 32 bytes.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
