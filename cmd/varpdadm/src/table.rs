@@ -220,13 +220,13 @@ fn lookups(all: &[Lookups]) -> String {
 fn counters(c: &Counters) -> String {
     let mut values = Table::new([&name(c.name.as_ref(), c.link), c.plugin.as_str()]);
     let mut tables = String::new();
-    for (key, value) in &c.told {
+    for (key, value) in flat(&c.told) {
         match value
             .as_array()
             .map(|all| all.iter().map(Value::as_object).collect::<Option<Vec<_>>>())
         {
             Some(Some(rows)) => tables.push_str(&told_table(key, &rows)),
-            _ => values.row([key.clone(), plain(value)]),
+            _ => values.row([key.to_owned(), plain(value)]),
         }
     }
     values.text() + &tables
@@ -234,13 +234,28 @@ fn counters(c: &Counters) -> String {
 
 /// A list of objects; the columns are the members of the first.
 fn told_table(key: &str, rows: &[&Map<String, Value>]) -> String {
+    let rows: Vec<_> = rows.iter().map(|row| flat(row)).collect();
     let Some(first) = rows.first() else { return format!("{key}: none\n") };
     let mut table = Table(Vec::new());
-    table.push(first.keys().map(|k| k.replace('_', " ").to_uppercase()).collect());
-    for row in rows {
-        table.push(first.keys().map(|k| row.get(k).map_or("-".into(), plain)).collect());
+    table.push(first.iter().map(|(k, _)| k.replace('_', " ").to_uppercase()).collect());
+    for row in &rows {
+        let cell =
+            |key: &str| row.iter().find(|(k, _)| *k == key).map_or("-".into(), |c| plain(c.1));
+        table.push(first.iter().map(|(k, _)| cell(k)).collect());
     }
     format!("{key}:\n{}", table.text())
+}
+
+/// The members of an object, and in place of one that is an object its members.
+fn flat(object: &Map<String, Value>) -> Vec<(&str, &Value)> {
+    let mut all = Vec::new();
+    for (key, value) in object {
+        match value.as_object() {
+            Some(inner) => all.extend(flat(inner)),
+            None => all.push((key.as_str(), value)),
+        }
+    }
+    all
 }
 
 fn plain(value: &Value) -> String {
@@ -293,13 +308,13 @@ mod tests {
     #[test]
     fn what_a_plugin_tells_is_values_and_tables() {
         let told = serde_json::json!({
-            "server": "portolan:1296", "degraded": null,
-            "connections": [{"address": "192.0.2.1:1296", "in_flight": 3}, {"address": "[::1]:1296", "in_flight": 0}],
+            "server": "portolan:1296", "state": {"degraded": null},
+            "connections": [{"address": "192.0.2.1:1296", "counters": {"in_flight": 3}}, {"address": "[::1]:1296", "counters": {"in_flight": 0}}],
             "none": [],
         });
         let told = told.as_object().cloned().unwrap_or_default();
         let c = Counters { id: 1, link: 7, name: Some("sdc0".into()), plugin: "svp".into(), told };
-        let text = "sdc0      svp\ndegraded  -\nserver    portolan:1296\n\
+        let text = "sdc0      svp\nserver    portolan:1296\ndegraded  -\n\
             connections:\nADDRESS         IN FLIGHT\n192.0.2.1:1296  3\n[::1]:1296      0\nnone: none\n";
         assert_eq!(counters(&c), text);
     }

@@ -28,12 +28,11 @@ impl Registration {
     /// Registers the plugin; called by the init function that [`crate::plugin!`] emits.
     pub fn register(&'static self) {
         let mut err = 0;
-        // SAFETY: the type of that function.
-        if let Some(reporter) =
-            unsafe { sys::optional::<sys::ReporterFn>(c"libvarpd_plugin_reporter") }
-        {
-            // SAFETY: a function that stays where it is.
-            unsafe { reporter(self.report) };
+        // SAFETY: the type of that function, which is given one that stays where it is.
+        unsafe {
+            if let Some(reporter) = sys::optional::<sys::ReporterFn>(c"libvarpd_plugin_reporter") {
+                reporter(self.report);
+            }
         }
         // SAFETY: the out pointer is valid; the block is written within its bounds and freed once.
         unsafe {

@@ -4,6 +4,7 @@
 use super::event::Event;
 use overlay_abi::ids::{MacAddr, UnderlayAddr};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 use svp::log::Route;
 
@@ -35,6 +36,17 @@ pub struct RemoteKey {
     pub port: u16,
     /// `svp/underlay_ip`: by this address the directory knows whose log is asked for.
     pub underlay_ip: IpAddr,
+    /// The files that TLS is made of, where that is used. They mean nothing to the engine.
+    pub tls: Option<TlsFiles>,
+}
+
+/// Files (PEM) that TLS is made of.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TlsFiles {
+    /// `svp/tls_ca`: authorities, of one of which the directory's certificate must be.
+    pub ca: PathBuf,
+    /// `svp/tls_cert` and `svp/tls_key`: the certificate that we show, and its key.
+    pub identity: Option<(PathBuf, PathBuf)>,
 }
 
 /// What an instance is to the engine.
@@ -147,6 +159,8 @@ pub enum Output {
     Connect {
         /// Its number from now on.
         conn: ConnId,
+        /// Whose, see [`Engine::remote`](super::Engine::remote).
+        remote: RemoteId,
         /// TCP address of the directory.
         addr: SocketAddr,
     },

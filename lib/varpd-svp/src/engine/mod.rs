@@ -69,6 +69,12 @@ impl Engine {
         let _ = (conn, n);
     }
 
+    /// What a remote is; `None` once no instance uses it.
+    pub fn remote(&self, remote: RemoteId) -> Option<&RemoteKey> {
+        let _ = remote;
+        None
+    }
+
     /// What all remotes are doing, by number.
     pub fn status(&self) -> Vec<RemoteStatus> {
         Vec::new()

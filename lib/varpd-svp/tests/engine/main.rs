@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! Tests of the engine.
 
+use libvarpd as _; // The functions that the plugin around the engine binds to.
 use overlay_abi::ids::MacAddr;
 use varpd_svp::engine::*;
 

@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: CDDL-1.0
+//! The thread: waits on an event port for sockets, messages and the engine's deadline, and does what the engine says.
+use super::stream::{Stage, Stream};
+use super::{Asker, Command, LOG, Mailbox, names};
+use crate::engine::*;
+use overlay_abi::target::overlay_target_point_t;
+use portfs::{Event as PortEvent, Ready, Source};
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+use varpd_plugin::Provider;
+use varpd_plugin::overlay_abi::ids::MacAddr;
+
+/// Events between two looks at messages and the clock.
+const BATCH: usize = 64;
+/// Bytes read at once.
+const READ: usize = 1 << 16;
+
+pub struct Runner {
+    /// For those that resolve names.
+    mailbox: Mailbox,
+    inbox: Receiver<Command>,
+    start: Instant,
+    engine: Engine,
+    streams: HashMap<ConnId, Stream>,
+    /// Who waits for the answer to a question.
+    askers: HashMap<Token, Asker>,
+    last_token: u64,
+    providers: HashMap<InstanceId, Provider>,
+    /// Connections that the engine has bytes for.
+    to_write: Vec<ConnId>,
+    /// Connections that ended while the engine was speaking, and why.
+    ended: Vec<(ConnId, String)>,
+    buf: Vec<u8>,
+}
+
+impl Runner {
+    pub fn new(mailbox: Mailbox, inbox: Receiver<Command>) -> Runner {
+        // As random as hash tables are.
+        let seed = RandomState::new().build_hasher().finish();
+        Runner {
+            mailbox,
+            inbox,
+            start: Instant::now(),
+            engine: Engine::new(Limits::default(), seed),
+            streams: HashMap::new(),
+            askers: HashMap::new(),
+            last_token: 0,
+            providers: HashMap::new(),
+            to_write: Vec::new(),
+            ended: Vec::new(),
+            buf: vec![0; READ],
+        }
+    }
+
+    /// Until nobody is attached any more.
+    pub fn run(mut self) {
+        while self.turn() {}
+    }
+
+    /// What has happened by now; whether to go on.
+    fn turn(&mut self) -> bool {
+        let now = self.now();
+        let mut wait = self.engine.deadline().map(|at| at.saturating_sub(now));
+        for _ in 0..BATCH {
+            match self.mailbox.port.get(wait) {
+                Ok(Some(event)) => self.happened(event),
+                Ok(None) => break,
+                Err(e) => {
+                    slog::error!(LOG, "cannot wait for events: {e}");
+                    std::thread::sleep(Duration::from_millis(100));
+                    break;
+                }
+            }
+            wait = Some(Duration::ZERO);
+        }
+        while let Ok(command) = self.inbox.try_recv() {
+            if let Command::End = command {
+                return false;
+            }
+            self.command(command);
+        }
+        // What has arrived was given before.
+        let now = self.now();
+        if self.engine.deadline().is_some_and(|at| at <= now) {
+            self.give(Input::Tick);
+        }
+        for conn in std::mem::take(&mut self.to_write) {
+            self.write(conn);
+        }
+        true
+    }
+
+    fn now(&self) -> Time {
+        self.start.elapsed()
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Attach(instance, provider, with) => {
+                self.providers.insert(instance, provider);
+                self.give(Input::Attach { instance, with });
+            }
+            Command::Detach(instance, done) => {
+                self.give(Input::Detach { instance });
+                self.providers.remove(&instance);
+                let _ = done.send(());
+            }
+            Command::LookUp(instance, question, asker) => {
+                self.last_token = self.last_token.wrapping_add(1);
+                let token = Token(self.last_token);
+                self.askers.insert(token, asker);
+                self.give(Input::Lookup { token, instance, question });
+            }
+            Command::Resolved(remote, result) => self.give(Input::Resolved { remote, result }),
+            Command::Status(instance, to) => {
+                let all = self.engine.status();
+                if let Some(its) = all.into_iter().find(|r| r.instances.contains(&instance.0)) {
+                    let _ = to.send(its);
+                }
+            }
+            Command::End => {}
+        }
+    }
+
+    /// Tells the engine, and does what it says.
+    fn give(&mut self, input: Input<'_>) {
+        let now = self.now();
+        self.engine.handle(now, input);
+        loop {
+            while let Some(output) = self.engine.output() {
+                self.perform(output);
+            }
+            let Some((conn, why)) = self.ended.pop() else { return };
+            let now = self.now();
+            self.engine.handle(now, Input::Ended { conn, why: Some(why) });
+        }
+    }
+
+    fn perform(&mut self, output: Output) {
+        match output {
+            Output::Resolve { remote, host } => self.resolve(remote, host),
+            Output::Connect { conn, remote, addr } => self.connect(conn, remote, addr),
+            Output::Close { conn } => {
+                self.streams.remove(&conn);
+                self.ended.retain(|(ended, _)| *ended != conn);
+            }
+            Output::Send { conn } => self.to_write.push(conn),
+            Output::Answer { token, answer } => {
+                if let Some(asker) = self.askers.remove(&token) {
+                    asker.answer(answer);
+                }
+            }
+            Output::Invalidate { instance, mac } => {
+                if let Some(provider) = self.providers.get(&instance) {
+                    provider.inject_varp(mac.0, None);
+                }
+            }
+            Output::Announce { instance, vlan, mac, ip } => {
+                match (self.providers.get(&instance), ip) {
+                    (Some(provider), IpAddr::V4(ip)) => {
+                        provider.inject_arp(vlan, mac.0, ip, MacAddr::BROADCAST.0);
+                    }
+                    (Some(provider), IpAddr::V6(ip)) => provider.inject_ndp(vlan, mac.0, ip),
+                    (None, _) => {}
+                }
+            }
+            // A kernel of version 1 has no routed flows.
+            Output::FlushRoutes { .. } => {}
+            Output::Degrade { instance, message } => {
+                if let Some(provider) = self.providers.get(&instance) {
+                    provider.degrade(&message);
+                }
+            }
+            Output::Restore { instance } => {
+                if let Some(provider) = self.providers.get(&instance) {
+                    provider.restore();
+                }
+            }
+            Output::Event(event) => self.log(&event),
+        }
+    }
+
+    fn log(&self, event: &Event) {
+        let key = self.engine.remote(event.remote);
+        let name = key.map(|k| format!("{}:{}", k.host, k.port)).unwrap_or_default();
+        match event.level() {
+            Level::Info => slog::info!(LOG, "{event}"; "directory" => name),
+            Level::Warning => slog::warn!(LOG, "{event}"; "directory" => name),
+        }
+    }
+
+    fn resolve(&self, remote: RemoteId, host: String) {
+        let mailbox = self.mailbox.clone();
+        let ask = move || mailbox.tell(Command::Resolved(remote, names::resolve(&host)));
+        if let Err(e) = std::thread::Builder::new().name("svp-dns".into()).spawn(ask) {
+            slog::warn!(LOG, "no thread to resolve a name: {e}");
+            self.mailbox.tell(Command::Resolved(remote, Err(DnsError::Temporary)));
+        }
+    }
+
+    fn connect(&mut self, conn: ConnId, remote: RemoteId, addr: SocketAddr) {
+        let key = self.engine.remote(remote);
+        let tls = key.and_then(|k| Some((k.tls.as_ref()?, k.host.as_str())));
+        let stream = Stream::connect(addr, tls, conn.0 as usize)
+            .and_then(|s| s.associate(&self.mailbox.port, false).map(|()| s));
+        match stream {
+            Ok(stream) => drop(self.streams.insert(conn, stream)),
+            Err(e) => self.ended.push((conn, e.to_string())),
+        }
+    }
+
+    fn happened(&mut self, event: PortEvent) {
+        match event.source {
+            Source::Fd(_, ready) => self.ready(ConnId(event.user as u64), ready),
+            _ => self.mailbox.woken(),
+        }
+    }
+
+    /// Something can be done with a connection, whose association is over.
+    fn ready(&mut self, conn: ConnId, ready: Ready) {
+        let Some(stream) = self.streams.get_mut(&conn) else { return };
+        if stream.stage != Stage::Open {
+            match stream.advance() {
+                Ok(true) => self.give(Input::Connected { conn }),
+                Ok(false) => return self.wait(conn),
+                Err(e) => return self.give(Input::Ended { conn, why: Some(e.to_string()) }),
+            }
+        } else if ready.contains(Ready::OUT) {
+            self.to_write.push(conn);
+        }
+        self.read(conn);
+        self.wait(conn);
+    }
+
+    /// All there is. That is not without end: what nobody asked for ends a connection.
+    fn read(&mut self, conn: ConnId) {
+        let mut buf = std::mem::take(&mut self.buf);
+        // The engine may close it at any byte.
+        while let Some(stream) = self.streams.get_mut(&conn) {
+            match stream.read(&mut buf) {
+                Ok(0) => self.give(Input::Ended { conn, why: None }),
+                Ok(n) => {
+                    self.give(Input::Received { conn, bytes: buf.get(..n).unwrap_or_default() })
+                }
+                Err(e) if e.kind() == ErrorKind::WouldBlock => break,
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => self.give(Input::Ended { conn, why: Some(e.to_string()) }),
+            }
+        }
+        self.buf = buf;
+    }
+
+    /// Writes what the engine has for a connection, and waits if it does not take all.
+    fn write(&mut self, conn: ConnId) {
+        let Some(stream) = self.streams.get_mut(&conn) else { return };
+        if stream.stage != Stage::Open {
+            return;
+        }
+        let mut result = stream.flush();
+        while result.is_ok() {
+            let bytes = self.engine.pending(conn);
+            if bytes.is_empty() {
+                break;
+            }
+            match stream.write(bytes) {
+                Ok(n) => self.engine.sent(conn, n),
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => result = Err(e),
+            }
+        }
+        match result {
+            Err(e) if e.kind() != ErrorKind::WouldBlock => {
+                self.give(Input::Ended { conn, why: Some(e.to_string()) });
+            }
+            _ => {
+                if !self.engine.pending(conn).is_empty() || stream.wants_write() {
+                    self.wait(conn);
+                }
+            }
+        }
+    }
+
+    fn wait(&mut self, conn: ConnId) {
+        let Some(stream) = self.streams.get(&conn) else { return };
+        let more = !self.engine.pending(conn).is_empty();
+        if let Err(e) = stream.associate(&self.mailbox.port, more) {
+            self.give(Input::Ended { conn, why: Some(e.to_string()) });
+        }
+    }
+}
+
+impl Asker {
+    /// Gives the answer; any that does not fit the question is none.
+    fn answer(self, answer: Answer) {
+        match (self, answer) {
+            (Asker::Frame(query), Answer::Vl2(at)) => {
+                query.reply(&overlay_target_point_t::from(at));
+            }
+            (Asker::Proxy(reply, provider), Answer::Vl3 { mac, at }) => {
+                // So that the kernel need not ask when the guest uses what it is told.
+                if let Some(at) = at {
+                    provider.inject_varp(mac.0, Some(&overlay_target_point_t::from(at)));
+                }
+                reply.reply(mac.0);
+            }
+            _ => {}
+        }
+    }
+}
