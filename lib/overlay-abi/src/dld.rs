@@ -59,8 +59,8 @@ pub const OVERLAY_I_DEGRADED: u32 = 1;
 pub struct overlay_ioc_create_t {
     /// Link the device gets; must be unused.
     pub oic_linkid: u32,
-    /// Zero.
-    pub oic_filler: u32,
+    /// The link's data center, see [`crate::target::v2`]. In v1 it is called `oic_filler` and is 0.
+    pub oic_dcid: u32,
     /// Virtual network id.
     pub oic_vnetid: u64,
     /// Name of the encapsulation plugin, NUL-terminated.

@@ -10,6 +10,8 @@
 //! A reply has the length of its request. Both data models use 616 bytes; CREATE, GETPROP and
 //! SETPROP have other offsets inside in ILP32 ([`ilp32`]), so the server must know the model of its
 //! client. CACHE_WALK alone is longer: [`varpd_client_target_walk_arg_t`] is followed by entries.
+pub mod v2;
+
 use crate::target::overlay_targ_cache_entry_t;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 

@@ -21,8 +21,9 @@
 //! * *Padding* of C is spelled out as fields whose name contains `pad`; they are zero when written
 //!   and not looked at when read. With them every structure is plain bytes (`zerocopy`), and making
 //!   one from `new_zeroed()` cannot leak old memory to the other side.
-//! * *v1* is this ABI, that of illumos-gate and SmartOS. A later form with the same ioctl numbers
-//!   and other layouts is spoken only after [`target::OVERLAY_TARG_ABI`] was answered with 2.
+//! * *v1* is the ABI of illumos-gate and SmartOS. *v2* is the routed form, in modules `v2`: the same
+//!   ioctl numbers with other layouts, spoken only after [`target::OVERLAY_TARG_ABI`] was answered
+//!   with 2; plugins that registered with version 2; door commands with numbers of their own.
 //!
 //! # Invariants
 //!

@@ -6,6 +6,7 @@
 //! | INT, UINT | 8 bytes; readers take 1, 2 and 4 too |
 //! | IP | 16 bytes, IPv4 as v4-mapped |
 //! | STRING | text with its NUL |
+//! | ETHER | 6 bytes; routed form only |
 //!
 //! Size 0 is "not set".
 use crate::copy;
@@ -21,6 +22,8 @@ pub const OVERLAY_PROP_T_UINT: u32 = 2;
 pub const OVERLAY_PROP_T_IP: u32 = 3;
 /// Property type: text.
 pub const OVERLAY_PROP_T_STRING: u32 = 4;
+/// Property type: Ethernet address.
+pub const OVERLAY_PROP_T_ETHER: u32 = 5;
 
 /// Property permission: must be set before activation.
 pub const OVERLAY_PROP_PERM_REQ: u32 = 1;

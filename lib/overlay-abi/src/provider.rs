@@ -3,13 +3,15 @@
 //!
 //! A plugin is a shared object whose init section registers a [`varpd_plugin_register_t`]. Results
 //! are error numbers *of the host*, 0 for success, since a plugin in C uses the host's `errno.h`.
-//! The routed form of the interface will be version 2.
+//! Version 2, the routed form, is in [`v2`].
+pub mod v2;
+
 use crate::target::{overlay_targ_lookup_t, overlay_target_point_t};
 use core::ffi::{c_char, c_int, c_uint, c_void};
 
-/// The only version of this interface so far.
+/// Version 1: what illumos-gate and SmartOS have.
 pub const VARPD_VERSION_ONE: c_uint = 1;
-/// The version to register with.
+/// The version to register with; [`v2::VARPD_VERSION_TWO`] for the routed form.
 pub const VARPD_CURRENT_VERSION: c_uint = VARPD_VERSION_ONE;
 
 /// Answer to a query: use what is in the out pointers.

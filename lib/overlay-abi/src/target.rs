@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! Ioctls of `/dev/overlay`, spoken between varpd and the overlay driver (spec/varpd.md 9.3).
 //!
-//! A number with *W* needs a handle open for writing, else `EBADF`. The handle speaks v1, the
-//! layouts of this module.
+//! A number with *W* needs a handle open for writing, else `EBADF`. A new handle speaks v1, the
+//! layouts of this module; [`OVERLAY_TARG_ABI`] makes it speak those of [`v2`].
 use crate::ids::{MacAddr, UnderlayAddr};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
+
+pub mod v2;
 
 /// The device node.
 pub const OVERLAY_DEV: &str = "/dev/overlay";
@@ -47,8 +49,8 @@ pub const OVERLAY_TARG_CACHE_FLUSH: u32 = 0x6f76_7433;
 /// [`overlay_targ_cache_iter_t`] followed by room for entries. `E2BIG`, `EINVAL`.
 pub const OVERLAY_TARG_CACHE_ITER: u32 = 0x6f76_7434;
 /// Asks for another version of this ABI on this handle: a `u32`, in the version wanted, out the one
-/// that holds from now on. A driver that answers `ENOTTY` speaks v1, and so far none answers
-/// anything else; the number is kept free here so that nobody takes it.
+/// that holds from now on, which is not above it. `EINVAL`: version 0. A driver that answers
+/// `ENOTTY` speaks v1 only.
 pub const OVERLAY_TARG_ABI: u32 = 0x6f76_7440;
 
 /// Most entries one [`OVERLAY_TARG_CACHE_ITER`] returns.

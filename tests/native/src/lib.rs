@@ -150,7 +150,7 @@ impl Dld {
     fn create(&self, id: LinkId) -> Outcome<()> {
         let oic_encap = to_c_name("vxlan").unwrap_or([0; MAXLINKNAMELEN]);
         let (oic_linkid, oic_vnetid) = (id.0, VNET.0);
-        let mut arg = overlay_ioc_create_t { oic_linkid, oic_filler: 0, oic_vnetid, oic_encap };
+        let mut arg = overlay_ioc_create_t { oic_linkid, oic_dcid: 0, oic_vnetid, oic_encap };
         self.0.ioctl_with(OVERLAY_IOC_CREATE, &mut arg).map(drop).map_err(text)
     }
 

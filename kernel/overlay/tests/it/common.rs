@@ -88,7 +88,7 @@ impl Rig {
     pub fn create_encap(&self, link: u32, vnet: u64, encap: &[u8; 32]) -> Result<(), Errno> {
         let mut a = overlay_ioc_create_t {
             oic_linkid: link,
-            oic_filler: 0,
+            oic_dcid: 0,
             oic_vnetid: vnet,
             oic_encap: *encap,
         };

@@ -88,7 +88,7 @@ impl Making<'_> {
         let linkid = self.linkid;
         let mut arg = overlay_ioc_create_t {
             oic_linkid: linkid.0,
-            oic_filler: 0,
+            oic_dcid: 0,
             oic_vnetid: spec.vnetid.0,
             oic_encap: encap,
         };
