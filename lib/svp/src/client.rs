@@ -57,7 +57,8 @@ pub enum Question {
 }
 
 impl Question {
-    fn op(&self) -> Op {
+    /// The operation of its request.
+    pub fn op(&self) -> Op {
         match self {
             Question::Ping => Op::Ping,
             Question::Vl2 { .. } => Op::Vl2Req,

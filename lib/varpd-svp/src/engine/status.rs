@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! What an engine does and has done, for people.
 
+use super::api::{Answer, Drop};
 use serde::Serialize;
 use std::net::{IpAddr, SocketAddr};
 
@@ -104,4 +105,21 @@ pub struct PeerCounters {
     pub bytes_in: u64,
     /// Bytes written.
     pub bytes_out: u64,
+}
+
+impl RemoteCounters {
+    /// A lookup was answered.
+    pub(super) fn answered(&mut self, answer: &Answer) {
+        let count = match answer {
+            Answer::Vl2(_) | Answer::Vl3 { .. } | Answer::Route(_) => &mut self.found,
+            Answer::Drop(Drop::NotFound) => &mut self.not_found,
+            Answer::Drop(Drop::Failed) => &mut self.failed,
+            Answer::Drop(Drop::NoUnderlay) => &mut self.no_underlay,
+            Answer::Drop(Drop::Unreachable) => &mut self.unreachable,
+            Answer::Drop(Drop::Busy) => &mut self.busy,
+            Answer::Drop(Drop::Lost) => &mut self.lost,
+            Answer::Drop(Drop::Detached) => &mut self.detached,
+        };
+        *count = count.saturating_add(1);
+    }
 }

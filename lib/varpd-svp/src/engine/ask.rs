@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: CDDL-1.0
+//! Over which connection a question goes, and what its reply is to whom.
+
+use super::api::{Answer, Drop, InstanceId, Question, RouteAnswer, Token};
+use super::context::Context;
+use super::event::{What, Why};
+use super::peer::Fitness;
+use super::query::{Purpose, Query, Reply};
+use super::remote::{Instance, Remote};
+use overlay_abi::ids::{MacAddr, UnderlayAddr};
+use std::cmp::Reverse;
+use std::net::SocketAddr;
+use svp::Status;
+use svp::client::Question as Wire;
+use svp::log::Entry;
+use svp::message::{RouteAck, RouteReq, Underlay, Vl2Ack, Vl3Ack};
+
+impl Instance {
+    /// Who answers for an address: the guest and its host, or us as the router (section 4).
+    pub fn owner(&self, ack: &Vl3Ack) -> Option<(MacAddr, Option<UnderlayAddr>)> {
+        if let Some(at) = place(ack.ul3) {
+            return Some((ack.mac, Some(at)));
+        }
+        let [a, b, c] = self.router_oui?;
+        let [_, x, y, z] = self.vnet.to_be_bytes();
+        Some((MacAddr([a, b, c, x, y, z]), None))
+    }
+}
+
+/// Where packets can be sent to.
+fn place(ul3: Underlay) -> Option<UnderlayAddr> {
+    let none = ul3.port == 0 || ul3.ip.is_unspecified();
+    (!none).then(|| UnderlayAddr { ip: ul3.ip.octets(), port: ul3.port })
+}
+
+/// What a status other than OK is to a lookup.
+fn refused(status: Status) -> Answer {
+    Answer::Drop(if status == Status::NOTFOUND { Drop::NotFound } else { Drop::Failed })
+}
+
+fn route(ack: &RouteAck) -> Answer {
+    let Some(at) = place(ack.ul3) else { return Answer::Drop(Drop::NoUnderlay) };
+    let RouteAck { dcid, vnet, vlan, src_mac, dst_mac, .. } = *ack;
+    Answer::Route(RouteAnswer { dcid, vnet, vlan, at, src_mac, dst_mac })
+}
+
+impl Remote {
+    /// A lookup of one of the instances.
+    pub fn lookup(
+        &mut self,
+        cx: &mut Context,
+        token: Token,
+        instance: InstanceId,
+        question: Question,
+    ) {
+        let Some(vnet) = self.instances.get(&instance).map(|with| with.vnet) else { return };
+        self.counters.lookups = self.counters.lookups.saturating_add(1);
+        let question = match question {
+            Question::Vl2(mac) => Wire::Vl2 { mac, vnet },
+            Question::Vl3(ip) => Wire::Vl3 { ip, vnet },
+            Question::Route { vlan, src, dst } => Wire::Route(RouteReq { vnet, vlan, src, dst }),
+        };
+        if let Err((query, why)) =
+            self.ask(cx, Query::new(question, Purpose::Lookup { token, instance }))
+        {
+            self.fail(cx, &query, why);
+        }
+    }
+
+    /// Asks the next peer, of those that can be asked, after the one that was asked last. Gives the query back
+    /// if there is none.
+    pub(super) fn ask(&mut self, cx: &mut Context, query: Query) -> Result<(), (Query, Drop)> {
+        let (op, last) = (query.question.op(), self.asked);
+        let peers =
+            self.peers.iter_mut().map(|(addr, peer)| (peer.fitness(&cx.limits, op), addr, peer));
+        let best =
+            peers.max_by_key(|(fitness, addr, _)| (*fitness, Some(**addr) > last, Reverse(**addr)));
+        match best {
+            Some((Fitness::Fit, addr, peer)) => {
+                self.asked = Some(*addr);
+                peer.ask(cx, query).map_err(|query| (query, Drop::Unreachable))
+            }
+            Some((Fitness::Full, ..)) => Err((query, Drop::Busy)),
+            Some((Fitness::Unfit, ..)) | None => Err((query, Drop::Unreachable)),
+        }
+    }
+
+    /// A connection is lost: what was outstanding is asked again once, all of it can be.
+    pub(super) fn lost(&mut self, cx: &mut Context, addr: SocketAddr, why: Why) {
+        let Some(peer) = self.peers.get_mut(&addr) else { return };
+        let queries = peer.lose(cx, why.clone());
+        self.event(cx, What::Lost(addr, why));
+        for mut query in queries {
+            if query.purpose == Purpose::Nobody {
+                continue;
+            }
+            if std::mem::replace(&mut query.retried, true) {
+                self.fail(cx, &query, Drop::Lost);
+            } else {
+                self.counters.retried = self.counters.retried.saturating_add(1);
+                self.ask_again(cx, query, Drop::Lost);
+            }
+        }
+    }
+
+    /// Asks anew.
+    fn ask_again(&mut self, cx: &mut Context, mut query: Query, or: Drop) {
+        query.crossed = false;
+        if let Err((query, _)) = self.ask(cx, query) {
+            self.fail(cx, &query, or);
+        }
+    }
+
+    /// Tells who waits for it that there is no reply.
+    fn fail(&mut self, cx: &mut Context, query: &Query, why: Drop) {
+        match query.purpose {
+            Purpose::Lookup { token, .. } => self.answer(cx, token, Answer::Drop(why)),
+            Purpose::Log | Purpose::LogRm => self.log_failed(cx, None),
+            Purpose::Follow(place) => self.followed(cx, place, None),
+            Purpose::Nobody => {}
+        }
+    }
+
+    /// A good reply.
+    pub(super) fn replied(&mut self, cx: &mut Context, query: Query, reply: Reply) {
+        match (query.purpose, reply) {
+            (Purpose::Lookup { .. }, _) if query.crossed => {
+                self.counters.crossed = self.counters.crossed.saturating_add(1);
+                self.ask_again(cx, query, Drop::Lost);
+            }
+            (Purpose::Lookup { token, instance }, reply) => {
+                let answer = self.found(instance, &reply);
+                self.answer(cx, token, answer);
+            }
+            (Purpose::Log, Reply::Log(status, entries)) => self.log_given(cx, status, entries),
+            (Purpose::Log, Reply::LogRefused(why)) => {
+                self.log_failed(cx, Some(What::LogRefused(why)));
+            }
+            (Purpose::LogRm, Reply::LogRm(status)) => {
+                if let Wire::LogRm(ids) = query.question {
+                    self.log_removed(cx, status, ids);
+                }
+            }
+            (Purpose::Follow(place), Reply::Vl3(ack)) => self.followed(cx, place, Some(ack)),
+            // The connection sees to it that a reply is of the operation that belongs to its request.
+            (Purpose::Nobody | Purpose::Log | Purpose::LogRm | Purpose::Follow(_), _) => {}
+        }
+    }
+
+    fn found(&self, instance: InstanceId, reply: &Reply) -> Answer {
+        match reply {
+            Reply::Vl2(Vl2Ack { status: Status::OK, ul3 }) => {
+                place(*ul3).map_or(Answer::Drop(Drop::NoUnderlay), Answer::Vl2)
+            }
+            Reply::Vl3(ack) if ack.status == Status::OK => {
+                let owner = self.instances.get(&instance).and_then(|with| with.owner(ack));
+                owner.map_or(Answer::Drop(Drop::NoUnderlay), |(mac, at)| Answer::Vl3 { mac, at })
+            }
+            Reply::Route(ack) if ack.status == Status::OK => route(ack),
+            Reply::Vl2(Vl2Ack { status, .. })
+            | Reply::Vl3(Vl3Ack { status, .. })
+            | Reply::Route(RouteAck { status, .. }) => refused(*status),
+            Reply::Log(..) | Reply::LogRefused(_) | Reply::LogRm(_) => Answer::Drop(Drop::Failed),
+        }
+    }
+
+    fn answer(&mut self, cx: &mut Context, token: Token, answer: Answer) {
+        self.counters.answered(&answer);
+        cx.answer(token, answer);
+    }
+
+    /// Marks the lookups whose answers this entry may make stale.
+    pub(super) fn cross(&mut self, entry: &Entry) {
+        for query in self.peers.values_mut().flat_map(|peer| peer.outstanding()) {
+            query.crossed |= query.may_miss(entry);
+        }
+    }
+
+    /// Answers all lookups of an instance that goes.
+    pub(super) fn abandon(&mut self, cx: &mut Context, instance: InstanceId) {
+        let mut tokens = Vec::new();
+        for query in self.peers.values_mut().flat_map(|peer| peer.outstanding()) {
+            match query.purpose {
+                Purpose::Lookup { token, instance: of } if of == instance => {
+                    query.purpose = Purpose::Nobody;
+                    tokens.push(token);
+                }
+                _ => {}
+            }
+        }
+        for token in tokens {
+            self.answer(cx, token, Answer::Drop(Drop::Detached));
+        }
+    }
+}
