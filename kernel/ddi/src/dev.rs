@@ -10,7 +10,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 /// Credentials of whoever calls.
 #[derive(Clone, Copy)]
-pub struct Cred(*mut sys::cred_t);
+pub struct Cred(pub(crate) *mut sys::cred_t);
 
 impl Cred {
     /// Whether the caller may configure datalinks.
@@ -27,6 +27,19 @@ impl Cred {
         // SAFETY: as above.
         unsafe { sys::crgetzoneid(self.0) }
     }
+}
+
+/// Whether everything on this system has a label (Trusted Extensions).
+pub fn is_labeled() -> bool {
+    // SAFETY: set once, at boot.
+    unsafe { sys::sys_labeling != 0 }
+}
+
+/// Major number of the driver of this name; `None` if there is no such.
+pub fn major_of(driver: &'static CStr) -> Option<u32> {
+    // SAFETY: the name is read only.
+    let major = unsafe { sys::ddi_name_to_major(driver.as_ptr().cast_mut()) };
+    (major != u32::MAX).then_some(major)
 }
 
 /// The argument of an ioctl(2): an address in the memory of the caller, and what kind of caller it
@@ -114,10 +127,12 @@ impl OpenFlags {
     }
 }
 
-/// A pseudo driver with one instance and one character node.
-pub trait CharDriver: 'static {
-    /// Name of the minor node.
+/// A pseudo driver with one instance and one node.
+pub trait Driver: 'static {
+    /// Name of the node.
     const NODE: &'static CStr;
+    /// Its minor number.
+    const MINOR: u32;
 
     /// The instance appears. The node is made afterwards.
     ///
@@ -131,6 +146,10 @@ pub trait CharDriver: 'static {
     fn detach() -> Result<(), Errno>;
     /// The instance, while it is attached.
     fn dip() -> Option<DevInfo>;
+}
+
+/// A driver of character devices.
+pub trait CharDriver: Driver {
     /// An open of `minor`; returns the minor that this open is known by from now on.
     ///
     /// # Errors
@@ -157,45 +176,60 @@ impl<D: CharDriver> Ops<D> {
         sys::cb_ops {
             cb_open: Some(open::<D>),
             cb_close: Some(close::<D>),
-            cb_strategy: Some(no_strategy),
-            cb_print: Some(no_print),
-            cb_dump: Some(no_dump),
-            cb_read: Some(no_io),
-            cb_write: Some(no_io),
             cb_ioctl: Some(ioctl::<D>),
-            cb_devmap: Some(no_dev),
-            cb_mmap: Some(no_dev),
-            cb_segmap: Some(no_dev),
-            cb_chpoll: Some(no_poll),
-            cb_prop_op: Some(sys::ddi_prop_op),
-            cb_str: ptr::null_mut(),
-            cb_flag: sys::D_MP,
-            cb_rev: sys::CB_REV,
-            cb_aread: None,
-            cb_awrite: None,
+            ..cb_ops(ptr::null_mut(), sys::D_MP)
         }
     }
 
     /// Its device operations.
     pub const fn dev_ops(cb: &'static Table<sys::cb_ops>) -> sys::dev_ops {
-        sys::dev_ops {
-            devo_rev: sys::DEVO_REV,
-            devo_refcnt: 0,
-            devo_getinfo: Some(getinfo::<D>),
-            devo_identify: Some(ok_dip),
-            devo_probe: Some(ok_dip),
-            devo_attach: Some(attach::<D>),
-            devo_detach: Some(detach::<D>),
-            devo_reset: Some(no_reset),
-            devo_cb_ops: cb.get(),
-            devo_bus_ops: ptr::null_mut(),
-            devo_power: None,
-            devo_quiesce: Some(sys::ddi_quiesce_not_supported),
-        }
+        dev_ops::<D>(cb)
     }
 }
 
-unsafe extern "C" fn attach<D: CharDriver>(dip: *mut sys::dev_info_t, cmd: c_int) -> c_int {
+/// Entry points of a driver with this table of streams (or NULL) and nothing else.
+pub(crate) const fn cb_ops(streams: *mut sys::streamtab, flags: c_int) -> sys::cb_ops {
+    sys::cb_ops {
+        cb_open: Some(no_open),
+        cb_close: Some(no_close),
+        cb_strategy: Some(no_strategy),
+        cb_print: Some(no_print),
+        cb_dump: Some(no_dump),
+        cb_read: Some(no_io),
+        cb_write: Some(no_io),
+        cb_ioctl: Some(no_ioctl),
+        cb_devmap: Some(no_dev),
+        cb_mmap: Some(no_dev),
+        cb_segmap: Some(no_dev),
+        cb_chpoll: Some(no_poll),
+        cb_prop_op: Some(sys::ddi_prop_op),
+        cb_str: streams,
+        cb_flag: flags,
+        cb_rev: sys::CB_REV,
+        cb_aread: None,
+        cb_awrite: None,
+    }
+}
+
+/// Device operations of a driver.
+pub(crate) const fn dev_ops<D: Driver>(cb: &'static Table<sys::cb_ops>) -> sys::dev_ops {
+    sys::dev_ops {
+        devo_rev: sys::DEVO_REV,
+        devo_refcnt: 0,
+        devo_getinfo: Some(getinfo::<D>),
+        devo_identify: Some(ok_dip),
+        devo_probe: Some(ok_dip),
+        devo_attach: Some(attach::<D>),
+        devo_detach: Some(detach::<D>),
+        devo_reset: Some(no_reset),
+        devo_cb_ops: cb.get(),
+        devo_bus_ops: ptr::null_mut(),
+        devo_power: None,
+        devo_quiesce: Some(sys::ddi_quiesce_not_supported),
+    }
+}
+
+unsafe extern "C" fn attach<D: Driver>(dip: *mut sys::dev_info_t, cmd: c_int) -> c_int {
     // SAFETY: the dip is alive during the call and until detach.
     if cmd != sys::DDI_ATTACH || unsafe { sys::ddi_get_instance(dip) } != 0 {
         return sys::DDI_FAILURE;
@@ -205,7 +239,7 @@ unsafe extern "C" fn attach<D: CharDriver>(dip: *mut sys::dev_info_t, cmd: c_int
     }
     let (name, kind) = (D::NODE.as_ptr(), sys::DDI_PSEUDO.as_ptr());
     // SAFETY: both strings are copied or constant.
-    let made = unsafe { sys::ddi_create_minor_node(dip, name, S_IFCHR, 0, kind, 0) };
+    let made = unsafe { sys::ddi_create_minor_node(dip, name, S_IFCHR, D::MINOR, kind, 0) };
     if made != sys::DDI_SUCCESS {
         // Nobody had a node to open: nothing can be in use.
         let _ = D::detach();
@@ -214,7 +248,7 @@ unsafe extern "C" fn attach<D: CharDriver>(dip: *mut sys::dev_info_t, cmd: c_int
     sys::DDI_SUCCESS
 }
 
-unsafe extern "C" fn detach<D: CharDriver>(dip: *mut sys::dev_info_t, cmd: c_int) -> c_int {
+unsafe extern "C" fn detach<D: Driver>(dip: *mut sys::dev_info_t, cmd: c_int) -> c_int {
     if cmd != sys::DDI_DETACH || D::detach().is_err() {
         return sys::DDI_FAILURE;
     }
@@ -223,7 +257,7 @@ unsafe extern "C" fn detach<D: CharDriver>(dip: *mut sys::dev_info_t, cmd: c_int
     sys::DDI_SUCCESS
 }
 
-unsafe extern "C" fn getinfo<D: CharDriver>(
+unsafe extern "C" fn getinfo<D: Driver>(
     _dip: *mut sys::dev_info_t,
     cmd: c_int,
     _arg: *mut c_void,
@@ -285,6 +319,32 @@ unsafe extern "C" fn ioctl<D: CharDriver>(
 
 // nodev(9F) and nulldev(9F) with the types of the places they go to.
 unsafe extern "C" fn no_dev() -> c_int {
+    Errno::ENXIO.0
+}
+unsafe extern "C" fn no_open(
+    _dev: *mut sys::dev_t,
+    _flags: c_int,
+    _kind: c_int,
+    _cred: *mut sys::cred_t,
+) -> c_int {
+    Errno::ENXIO.0
+}
+unsafe extern "C" fn no_close(
+    _dev: sys::dev_t,
+    _flags: c_int,
+    _kind: c_int,
+    _cred: *mut sys::cred_t,
+) -> c_int {
+    Errno::ENXIO.0
+}
+unsafe extern "C" fn no_ioctl(
+    _dev: sys::dev_t,
+    _cmd: c_int,
+    _arg: isize,
+    _mode: c_int,
+    _cred: *mut sys::cred_t,
+    _rval: *mut c_int,
+) -> c_int {
     Errno::ENXIO.0
 }
 unsafe extern "C" fn no_strategy(_buf: *mut sys::buf) -> c_int {

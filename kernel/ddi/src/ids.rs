@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! Numbers that are given out and taken back.
+use crate::mem::KArc;
 use core::ffi::CStr;
 use core::ptr::NonNull;
 use illumos_sys_hdrs as sys;
@@ -36,5 +37,29 @@ impl Drop for IdSpace {
     fn drop(&mut self) {
         // SAFETY: alive; all ids are back.
         unsafe { sys::id_space_destroy(self.0.as_ptr()) };
+    }
+}
+
+/// An id of a space, given back on drop. Keeps the space.
+pub struct Id {
+    id: u32,
+    space: KArc<IdSpace>,
+}
+
+impl Id {
+    /// An unused id, `None` if all are in use.
+    pub fn new(space: &KArc<IdSpace>) -> Option<Id> {
+        Some(Id { id: space.alloc()?, space: space.clone() })
+    }
+
+    /// The number.
+    pub fn get(&self) -> u32 {
+        self.id
+    }
+}
+
+impl Drop for Id {
+    fn drop(&mut self) {
+        self.space.free(self.id);
     }
 }

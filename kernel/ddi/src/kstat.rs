@@ -1,9 +1,28 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! Kernel statistics, kstat(9S): named 64-bit counters, filled in when somebody reads them.
 use crate::mem::KArc;
+use crate::neti::NetId;
 use core::ffi::{CStr, c_int};
 use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU64, Ordering};
 use illumos_sys_hdrs as sys;
+
+/// A counter that only grows.
+#[derive(Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Counts `n` more.
+    #[inline]
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// How many so far.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
 
 /// The counters behind a [`Kstat`].
 pub trait Source: Send + Sync + 'static {
@@ -17,6 +36,8 @@ pub trait Source: Send + Sync + 'static {
 /// A kstat that shows a source; gone after drop, which waits for readers.
 pub struct Kstat<S: Source> {
     ks: NonNull<sys::kstat_t>,
+    /// The stack whose zones see it, if it is not for all.
+    net: Option<NetId>,
     /// Held for the callback.
     _source: KArc<S>,
 }
@@ -41,6 +62,28 @@ impl<S: Source> Kstat<S> {
         let kind = sys::KSTAT_TYPE_NAMED;
         // SAFETY: the strings are copied.
         let ks = unsafe { sys::kstat_create(module, instance, name, class, kind, n, 0) };
+        Self::install(ks, None, source)
+    }
+
+    /// As [`Kstat::new`] for the zones of a stack only.
+    pub fn of_stack(
+        net: NetId,
+        module: &CStr,
+        instance: c_int,
+        name: &CStr,
+        class: &CStr,
+        source: KArc<S>,
+    ) -> Option<Self> {
+        let mutable = |s: &CStr| s.as_ptr().cast_mut();
+        let (module, name, class) = (mutable(module), mutable(name), mutable(class));
+        let n = S::NAMES.len() as u64;
+        let kind = sys::KSTAT_TYPE_NAMED;
+        // SAFETY: the strings are copied.
+        let ks = unsafe { sys::net_kstat_create(net.0, module, instance, name, class, kind, n, 0) };
+        Self::install(ks, Some(net), source)
+    }
+
+    fn install(ks: *mut sys::kstat_t, net: Option<NetId>, source: KArc<S>) -> Option<Self> {
         let ks = NonNull::new(ks)?;
         // SAFETY: not installed yet, so ours alone; ks_data has room for `n` named values.
         unsafe {
@@ -54,14 +97,20 @@ impl<S: Source> Kstat<S> {
             (*p).ks_update = Some(update::<S>);
             sys::kstat_install(p);
         }
-        Some(Kstat { ks, _source: source })
+        Some(Kstat { ks, net, _source: source })
     }
 }
 
 impl<S: Source> Drop for Kstat<S> {
     fn drop(&mut self) {
-        // SAFETY: installed in `new`; the source is let go of afterwards.
-        unsafe { sys::kstat_delete(self.ks.as_ptr()) };
+        let ks = self.ks.as_ptr();
+        // SAFETY: installed in `install`; the source is let go of afterwards.
+        unsafe {
+            match self.net {
+                None => sys::kstat_delete(ks),
+                Some(net) => sys::net_kstat_delete(net.0, ks),
+            }
+        }
     }
 }
 
@@ -69,7 +118,7 @@ unsafe extern "C" fn update<S: Source>(ks: *mut sys::kstat_t, how: c_int) -> c_i
     if how == sys::KSTAT_WRITE {
         return crate::Errno::EACCES.0;
     }
-    // SAFETY: `new` set ks_private to a source that outlives the kstat, and ks_data holds a value
+    // SAFETY: `install` set ks_private to a source that outlives the kstat, and ks_data holds a value
     // for each name.
     let (source, values) = unsafe {
         let named = (*ks).ks_data.cast::<sys::kstat_named_t>();

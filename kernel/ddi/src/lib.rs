@@ -2,14 +2,16 @@
 //! Safe owners over the illumos kernel interfaces.
 //!
 //! ```text
-//!    overlay      vxlan          no unsafe but thin C entry points
-//!      │            │
-//!      ▼            ▼
+//!    overlay   vxlan   ipnet      no unsafe but thin C entry points
+//!      │         │       │
+//!      ▼         ▼       ▼
 //!    ddi  ── mem    KBox KArc KVec Global     kmem_alloc, KM_SLEEP or not said at each place
 //!         ── sync   KMutex KRwLock KCondvar Rcu
 //!         ── mblk   Mblk MblkChain MblkQueue  freemsg on drop
 //!         ── map    ClockMap                  by hash, in order, by age
-//!         ── mac ksocket dev kstat ids time module probe
+//!         ── mac ksocket                  links and sockets
+//!         ── stream netstack neti         STREAMS drivers, and what IP tells them
+//!         ── dev kstat ids time task module probe
 //!      │
 //!      ▼
 //!    illumos-sys-hdrs                         the C names
@@ -23,7 +25,8 @@
 //! * An owner's drop undoes what its constructor did, and waits where the kernel function does
 //!   (`KSocket`, `Kstat`, `Callout::drain`). So order of teardown is order of drops.
 //! * Callbacks are traits ([`mac::MacDriver`], [`ksocket::Receiver`], [`dev::CharDriver`],
-//!   [`kstat::Source`], [`time::Expire`]). The kernel holds a [`mem::KArc`] of their object for as
+//!   [`stream::StreamDriver`], [`neti::Observer`], [`kstat::Source`], [`time::Expire`],
+//!   [`task::Task`]). The kernel holds a [`mem::KArc`] of their object for as
 //!   long as it may call.
 //!
 //! # Lock order
@@ -48,8 +51,12 @@ pub mod map;
 pub mod mblk;
 pub mod mem;
 pub mod module;
+pub mod neti;
+pub mod netstack;
 pub mod probe;
+pub mod stream;
 pub mod sync;
+pub mod task;
 pub mod time;
 
 pub use illumos_sys_hdrs as sys;

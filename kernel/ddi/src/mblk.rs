@@ -232,6 +232,12 @@ impl Mblk {
         NonNull::new(unsafe { sys::dupmsg(self.0.as_ptr()) }).map(Mblk)
     }
 
+    /// A copy with memory of its own; `None` without memory.
+    pub fn copy(&self) -> Option<Mblk> {
+        // SAFETY: `self` stays ours, the result is ours.
+        NonNull::new(unsafe { sys::copymsg(self.0.as_ptr()) }).map(Mblk)
+    }
+
     /// Takes the blocks behind the first.
     pub fn split_front(self) -> (Mblk, Option<Mblk>) {
         let p = self.0.as_ptr();

@@ -97,6 +97,8 @@ pub const CB_REV: c_int = 1;
 pub const D_NEW: c_int = 0;
 pub const D_MP: c_int = 0x20;
 pub const D_64BIT: c_int = 0x200;
+/// The procedures of a pair of queues run one at a time.
+pub const D_MTQPAIR: c_int = 0x4000;
 /// The driver's procedures run one at a time, whatever the queue.
 pub const D_MTPERMOD: c_int = 0x6000;
 pub const MODREV_1: c_int = 1;

@@ -2,7 +2,9 @@
 //! The module `drv/overlay` and its device node.
 use crate::{Overlay, STATE, ioctl_dld, ioctl_target, overlay};
 use core::ffi::{CStr, c_int};
-use ddi::dev::{CharDriver, Cred, DevInfo, OpenFlags, Ops, UserArg, dld_register, dld_unregister};
+use ddi::dev::{
+    CharDriver, Cred, DevInfo, Driver, OpenFlags, Ops, UserArg, dld_register, dld_unregister,
+};
 use ddi::mem::{KBox, Table};
 use ddi::module::{self, Module};
 use ddi::{Errno, sys};
@@ -60,8 +62,9 @@ unsafe extern "C" fn overlay_module_info(info: *mut sys::modinfo) -> c_int {
 /// `/dev/overlay`.
 struct Node;
 
-impl CharDriver for Node {
+impl Driver for Node {
     const NODE: &'static CStr = c"overlay";
+    const MINOR: u32 = 0;
 
     fn attach(dip: DevInfo) -> Result<(), Errno> {
         let overlay = overlay()?;
@@ -87,7 +90,9 @@ impl CharDriver for Node {
     fn dip() -> Option<DevInfo> {
         overlay().ok()?.dip()
     }
+}
 
+impl CharDriver for Node {
     fn open(minor: u32, flags: OpenFlags, character: bool, cred: Cred) -> Result<u32, Errno> {
         cred.dl_config()?;
         if minor != 0 {

@@ -18,7 +18,7 @@
 //! | `lookups_outstanding` | addresses varpd is or will be asked for |
 //! | `queued_packets`, `queued_bytes` | frames that wait for an answer |
 use core::ffi::CStr;
-use core::sync::atomic::{AtomicU64, Ordering};
+pub(crate) use ddi::kstat::Counter;
 use ddi::mblk::Mblk;
 
 macro_rules! drop_reasons {
@@ -103,21 +103,6 @@ drop_reasons! {
     RxOversize c"drop_rx_oversize" __dtrace_probe_overlay__drop__rx__oversize;
     /// No memory to put the frame's header in one block.
     RxNoMemory c"drop_rx_no_memory" __dtrace_probe_overlay__drop__rx__no__memory;
-}
-
-/// A counter that only grows.
-#[derive(Default)]
-pub(crate) struct Counter(AtomicU64);
-
-impl Counter {
-    #[inline]
-    pub fn add(&self, n: u64) {
-        self.0.fetch_add(n, Ordering::Relaxed);
-    }
-
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
 }
 
 /// Drops by reason.
