@@ -308,6 +308,7 @@ fn main() {
         lookups(&server, ports, 1, 512, None).await;
         lookups(&server, ports, 10, 64, None).await;
         lookups(&server, ports, 1000, 8, None).await;
+        print!("half of 500 000 a second: ");
         lookups(&server, ports, 10, 25, Some(Duration::from_millis(1))).await;
         change(&server).await;
     });

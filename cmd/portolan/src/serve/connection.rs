@@ -106,7 +106,11 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
                     self.flush().await?;
                     self.read().await?;
                 }
-                Halt::Full => self.flush().await?,
+                Halt::Full => {
+                    self.flush().await?;
+                    // Others have waited for as long as a batch takes.
+                    tokio::task::yield_now().await;
+                }
                 Halt::Remove(token, ids) => {
                     self.flush().await?;
                     let owners = self.answerer.owners();

@@ -9,6 +9,7 @@ use portolan::store::Engine;
 use portolan::store::file::File;
 use portolan::store::memory::Memory;
 use std::io::Write;
+use std::net::Shutdown;
 use std::sync::atomic::Ordering;
 use svp::{Id, Op, frame};
 
@@ -119,6 +120,60 @@ fn defect_b23_a_reset_kills_nobody() {
     }
     let mut stream = running.connect();
     assert_eq!(exchange(&mut stream, &ping(1), 16), pong(1));
+}
+
+/// B28: what was asked before the client closed its half is answered, in any number and order.
+#[test]
+fn defect_b28_a_half_close_loses_no_reply() {
+    let engine = Faulty::default();
+    let running = run(Box::new(engine), Limits::default());
+    running.change(true, restore(&vectors("svp_sessions.json")["dbs"]["db.json"]));
+    let pairs = [
+        ("VL2_REQ", "vl2_req_v1", "VL2_ACK", "vl2_ack_ok_v4_v1"),
+        ("LOG_RM", "log_rm_1_v1", "LOG_RM_ACK", "log_rm_ack_ok_v1"),
+    ];
+    let mut stream = running.connect();
+    let mut want = Vec::new();
+    for (ask, asked, ack, acked) in pairs.iter().cycle().take(200) {
+        stream.write_all(&vector(ask, asked)).unwrap();
+        want.extend(vector(ack, acked));
+    }
+    stream.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(closes_after(&mut stream), want);
+}
+
+/// B28: a giant size is refused with its header; nobody waits for what it announces, or keeps it.
+#[test]
+fn defect_b28_sizes_have_a_cap() {
+    let running = running();
+    for size in [svp::MAX_PAYLOAD + 1, 1 << 24, u32::MAX] {
+        for op in [Op::Ping, Op::Vl2Req, Op::LogRm] {
+            let mut bad = message(op, &[]);
+            bad[4..8].copy_from_slice(&size.to_be_bytes());
+            ends_its_own_connection(&running, &bad);
+        }
+    }
+}
+
+/// B29: no answer waits for an acknowledgement of the one before.
+#[test]
+fn defect_b29_answers_are_sent_without_delay() {
+    use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+    let running = running();
+    let mut stream = running.connect();
+    assert_eq!(exchange(&mut stream, &ping(1), 16), pong(1));
+    let us = pidfd_open(getpid(), PidfdFlags::empty()).unwrap();
+    let descriptors = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+    let numbers = descriptors.filter_map(|d| d.file_name().to_str()?.parse().ok());
+    // The server's end is the one whose peer is ours.
+    let theirs = numbers
+        .filter_map(|fd| pidfd_getfd(&us, fd, PidfdGetfdFlags::empty()).ok())
+        .map(socket2::Socket::from)
+        .find(|s| {
+            let peer = s.peer_addr().ok().and_then(|a| a.as_socket());
+            peer == stream.local_addr().ok()
+        });
+    assert!(theirs.expect("the server's end").tcp_nodelay().unwrap());
 }
 
 /// The JSON backend of the original answers nothing but PING. Ours answer the same, whichever it is.

@@ -345,3 +345,75 @@ fn defect_b28_an_answer_after_its_log_entry_is_new() {
         assert_eq!(where_is(&running, 2), Ok(at(to)));
     }
 }
+
+/// B28: the original's helper reads fields one level too high, so that a changed mapping loses the others.
+#[test]
+fn defect_b28_a_move_changes_nothing_but_the_host() {
+    let running = three();
+    let before = running.server.directory.read().port(VNET, ip(2)).unwrap();
+    let moved = Change::Move { vnet: VNET, ip: Some(ip(2)), mac: None, host: id(3) };
+    running.change(false, vec![moved]);
+    let after = running.server.directory.read().port(VNET, ip(2)).unwrap();
+    assert_eq!(after, Port { host: id(3), modified: after.modified, ..before.clone() });
+    assert!(after.modified > before.modified);
+}
+
+/// One change, and a thousand hosts that ask for their logs: each is told once, and has removed it with the next
+/// request. How long hosts wait between two requests is theirs.
+#[test]
+fn a_change_reaches_a_thousand_hosts() {
+    const HOSTS: u16 = 1000;
+    let running = run(Box::new(Faulty::default()), Limits::default());
+    let number = |n: u16| -> [u8; 2] { n.to_be_bytes() };
+    let named = |n: u16| Uuid::from_u128(1 + u128::from(n));
+    let underlay = |n: u16| -> IpAddr { [10, 9, number(n)[0], number(n)[1]].into() };
+    let all = (0..HOSTS).flat_map(|n| {
+        let [a, b] = number(n);
+        let host = Host { id: named(n), ip: underlay(n), port: 4789 };
+        let mac = Mac(MacAddr([2, 8, 0x20, 1, a, b]));
+        let port = Port { ip: [10, 0, a, b].into(), mac, host: named(n), ..port(0, 0) };
+        [Change::Host(host), Change::Port(port)]
+    });
+    running.change(true, all.collect());
+    let mut hosts: Vec<_> =
+        (0..HOSTS).map(|n| (n, running.connect(), Client::fixed(Version::V2))).collect();
+    // Everybody asks, then everybody reads: as many requests at once as there are hosts.
+    let mut ask = |question: &dyn Fn(u16) -> Question| -> Vec<Vec<Uuid>> {
+        for (n, stream, client) in &mut hosts {
+            client.ask(&question(*n)).unwrap();
+            let send = client.output().to_vec();
+            client.wrote(send.len());
+            exchange(stream, &send, 0);
+        }
+        let read = hosts.iter_mut().map(|(_, stream, client)| {
+            let head = exchange(stream, &[], 16);
+            let size = u32::from_be_bytes(head[4..8].try_into().unwrap()) as usize;
+            client.buffer().extend(head);
+            client.buffer().extend(exchange(stream, &[], size));
+            match client.poll() {
+                Ok(Some(Reply::Reply { body: Ok(Body::LogAck { entries, .. }), .. })) => {
+                    entries.iter().map(|e| e.id).collect()
+                }
+                Ok(Some(Reply::Reply { body: Ok(Body::LogRmAck(Status::OK)), .. })) => vec![],
+                other => panic!("{other:?}"),
+            }
+        });
+        read.collect()
+    };
+    let log = |n| Question::Log { count: 1024, ip: underlay(n) };
+    assert!(ask(&log).iter().all(Vec::is_empty));
+    let began = std::time::Instant::now();
+    let to = Change::Move { vnet: VNET, ip: Some([10, 0, 0, 0].into()), mac: None, host: named(1) };
+    assert_eq!(running.change(false, vec![to]).logged, usize::from(HOSTS));
+    let changed = began.elapsed();
+    let told = ask(&log);
+    assert!(told.iter().all(|ids| ids.len() == 1));
+    let heard = began.elapsed();
+    ask(&|n| Question::LogRm(told[usize::from(n)].clone()));
+    eprintln!(
+        "changed after {changed:?}, read by all after {heard:?}, removed after {:?}",
+        began.elapsed()
+    );
+    assert!(ask(&log).iter().all(Vec::is_empty));
+    assert_eq!(running.server.directory.read().counts().log, 0);
+}

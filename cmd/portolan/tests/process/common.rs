@@ -6,7 +6,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 pub const LONG: Duration = Duration::from_secs(60);
@@ -15,7 +16,7 @@ pub struct Portolan {
     pub child: Child,
     pub svp: SocketAddr,
     pub api: SocketAddr,
-    log: BufReader<ChildStdout>,
+    log: Receiver<Value>,
 }
 
 fn command(store: &Path, args: &[&str]) -> Command {
@@ -57,17 +58,32 @@ impl Portolan {
         Portolan::spawn(cmd)
     }
 
+    /// With a wall clock that reads `file`: seconds that are added to the real one, such as `+3600`.
+    pub fn start_with_clock(store: &Path, library: &Path, file: &Path) -> Portolan {
+        let mut cmd = command(store, &[]);
+        cmd.env("LD_PRELOAD", library).env("FAKETIME_TIMESTAMP_FILE", file);
+        cmd.env("FAKETIME_NO_CACHE", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        Portolan::spawn(cmd)
+    }
+
     fn spawn(mut cmd: Command) -> Portolan {
         let mut child = cmd.spawn().unwrap();
-        let mut log = BufReader::new(child.stdout.take().unwrap());
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let (sender, log) = channel();
+        // All of it is read at once: a server whose log nobody takes waits.
+        std::thread::spawn(move || {
+            for line in lines {
+                let line = serde_json::from_str(&line.unwrap()).expect("JSON lines");
+                // The test may have ended.
+                let _ = sender.send(line);
+            }
+        });
         let mut address = |what: &str| loop {
-            let mut line = String::new();
-            if log.read_line(&mut line).unwrap() == 0 {
+            let Ok::<Value, _>(line) = log.recv() else {
                 let mut err = String::new();
                 child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
                 panic!("portolan ended: {err}");
-            }
-            let line: Value = serde_json::from_str(&line).expect("JSON lines");
+            };
             if line["msg"] == what {
                 break line["addr"].as_str().unwrap().parse().unwrap();
             }
@@ -79,14 +95,9 @@ impl Portolan {
 
     /// The next line of the log with this in its message.
     pub fn log_line(&mut self, with: &str) -> Value {
-        loop {
-            let mut line = String::new();
-            assert!(self.log.read_line(&mut line).unwrap() > 0, "no line with {with:?}");
-            let value: Value = serde_json::from_str(&line).expect("JSON lines");
-            if value["msg"].as_str().unwrap().contains(with) {
-                return value;
-            }
-        }
+        let mut lines = self.log.iter();
+        let found = lines.find(|line| line["msg"].as_str().unwrap().contains(with));
+        found.unwrap_or_else(|| panic!("no line with {with:?}"))
     }
 
     /// SIGTERM; how it ended.
@@ -94,6 +105,19 @@ impl Portolan {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         self.child.wait().unwrap()
+    }
+
+    /// Resident memory, bytes.
+    pub fn resident(&self) -> u64 {
+        let file = format!("/proc/{}/status", self.child.id());
+        let text = std::fs::read_to_string(file).expect("Linux");
+        let line = text.lines().find_map(|l| l.strip_prefix("VmRSS:")).expect("VmRSS");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("kB") * 1024
+    }
+
+    /// `portolanadm status`, as a value.
+    pub fn status(&self) -> Value {
+        serde_json::from_str(&self.ok(&["--json", "status"])).unwrap()
     }
 
     pub fn connect(&self) -> TcpStream {

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: CDDL-1.0
+//! The page at `/`, as a browser shows it while the directory changes.
+
+use crate::browser::Browser;
+use crate::common::Portolan;
+
+const A: &str = "11111111-1111-4111-8111-111111111111";
+const B: &str = "22222222-2222-4222-8222-222222222222";
+
+#[test]
+fn the_page_follows_every_change() {
+    let Some(mut browser) = Browser::start() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("portolan.redb");
+    let mut portolan = Portolan::start(&store, &[]);
+    let api = portolan.api;
+    browser.open(&format!("http://{api}/"), "");
+    browser.shows("state", "live");
+    browser.until("hosts", |text| text.lines().count() == 1);
+
+    portolan.ok(&["host", "set", A, "192.0.2.1"]);
+    portolan.ok(&["host", "set", B, "2001:db8::2", "4790"]);
+    browser.shows("hosts", &format!("{A}|192.0.2.1|4789|0|0"));
+    browser.shows("hosts", &format!("{B}|2001:db8::2|4790|0|0"));
+    browser.shows("numbers", "2\nhosts");
+
+    portolan.ok(&["port", "set", "7", "10.0.0.1", "2:8:20:0:0:1", A]);
+    portolan.ok(&["port", "set", "7", "fd00::1", "2:8:20:0:0:2", B, "--vlan", "4"]);
+    // The backlog: each host was told of the guests that came once it had one itself.
+    browser.shows("hosts", &format!("{A}|192.0.2.1|4789|1|2"));
+    browser.shows("hosts", &format!("{B}|2001:db8::2|4790|1|1"));
+    browser.shows("networks", "7||2|2");
+    browser.shows("ports", &format!("10.0.0.1|2:8:20:0:0:1|{A}||"));
+    browser.shows("ports", &format!("fd00::1|2:8:20:0:0:2|{B}|4|"));
+    browser.shows("numbers", "3\nlog backlog");
+
+    // What people typed is text, whatever it looks like.
+    let name = "<img src=x onerror=\"document.title='taken over'\">";
+    portolan.ok(&["network", "set", "7", name]);
+    browser.shows("networks", &format!("7|{name}|2|2"));
+    assert_eq!(browser.eval("document.title"), "portolan");
+
+    portolan.ok(&["port", "move", "7", "10.0.0.1", B]);
+    browser.shows("ports", &format!("10.0.0.1|2:8:20:0:0:1|{B}||"));
+    browser.shows("hosts", &format!("{A}|192.0.2.1|4789|0|3"));
+    browser.until("changes", |text| {
+        let newest = text.lines().nth(1).unwrap_or_default();
+        newest.contains("\"move\"") && newest.contains("10.0.0.1") && newest.ends_with("|2")
+    });
+
+    portolan.ok(&["port", "delete", "7", "10.0.0.1"]);
+    browser.until("ports", |text| !text.contains("10.0.0.1") && text.contains("fd00::1"));
+    // Another network is shown when it is picked.
+    portolan.ok(&["port", "set", "8", "10.8.0.1", "2:8:20:0:0:8", A]);
+    browser.shows("networks", "8||1|1");
+    browser.eval("document.querySelector('#networks tr:nth-child(3)').click()");
+    browser.shows("which", "of network 8");
+    browser.shows("ports", "10.8.0.1");
+
+    // It says when the server is gone, and goes on by itself when it is back.
+    portolan.child.kill().unwrap();
+    portolan.child.wait().unwrap();
+    browser.until("state", |text| text != "live");
+    let portolan = Portolan::start(&store, &["--api", &api.to_string()]);
+    browser.shows("state", "live");
+    portolan.ok(&["port", "set", "8", "10.8.0.2", "2:8:20:0:0:9", A]);
+    browser.shows("ports", "10.8.0.2");
+}
+
+#[test]
+fn the_page_asks_for_the_token() {
+    let Some(mut browser) = Browser::start() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let token = dir.path().join("token");
+    std::fs::write(&token, "correct horse battery\n").unwrap();
+    let token = token.to_str().unwrap();
+    let portolan = Portolan::start(&dir.path().join("portolan.redb"), &["--token-file", token]);
+    portolan.ok(&["--token-file", token, "host", "set", A, "192.0.2.1"]);
+    browser.open(&format!("http://{}/", portolan.api), "correct horse battery");
+    browser.shows("state", "live");
+    browser.shows("hosts", A);
+}
