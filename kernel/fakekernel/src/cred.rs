@@ -13,11 +13,14 @@ pub struct Cred {
     pub zoneid: i32,
     /// Has PRIV_SYS_DL_CONFIG.
     pub dl_config: bool,
+    /// Has PRIV_NET_OBSERVABILITY.
+    pub observability: bool,
 }
 
 impl Cred {
     /// The super-user in the global zone.
-    pub const KERNEL: Cred = Cred { uid: 0, zoneid: GLOBAL_ZONEID, dl_config: true };
+    pub const KERNEL: Cred =
+        Cred { uid: 0, zoneid: GLOBAL_ZONEID, dl_config: true, observability: true };
 
     /// What C sees; valid as long as `self`.
     pub fn as_ptr(&self) -> *mut cred_t {

@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! /dev: opening a device, its ioctls, and closing it when the handle drops.
+//! /dev: opening a device or a stream, its ioctls, and closing it when the handle drops.
 use crate::check::{Kind, violation};
 use crate::cred::Cred;
 use crate::devinfo::{DevInfo, getmajor, makedevice};
+use crate::sdev;
+use crate::streams::Stream;
+use crate::streams::perim::Perim;
 use crate::user::{self, UserMem};
-use illumos_sys_hdrs::{DDI_MODEL_ILP32, DDI_MODEL_LP64, OTYP_CHR, cb_ops, dev_t, minor_t};
+use illumos_sys_hdrs::{
+    D_MTPERMOD, DDI_MODEL_ILP32, DDI_MODEL_LP64, GLOBAL_ZONEID, OTYP_CHR, cb_ops, dev_t, minor_t,
+};
 use overlay_abi::errno::Errno;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -58,9 +63,10 @@ pub fn unregister(path: &str) {
     NODES.lock().remove(path);
 }
 
-/// The paths that can be opened now.
+/// The paths that can be opened now, by the global zone.
 pub fn nodes() -> Vec<String> {
-    NODES.lock().keys().cloned().collect()
+    let fixed: Vec<String> = NODES.lock().keys().cloned().collect();
+    fixed.into_iter().chain(sdev::list(GLOBAL_ZONEID)).collect()
 }
 
 pub(crate) fn add_node(path: &str, node: Node) -> Result<(), ()> {
@@ -89,6 +95,7 @@ pub(crate) fn remove_nodes(dip: &Arc<DevInfo>, name: Option<&str>) -> Vec<String
 
 enum Target {
     Driver { dip: Arc<DevInfo>, dev: dev_t, ops: &'static cb_ops },
+    Stream { dip: Arc<DevInfo>, stream: Option<Stream> },
     Kernel(Arc<dyn Dev>),
 }
 
@@ -97,6 +104,8 @@ pub struct OpenDev {
     target: Target,
     flags: c_int,
     cred: Cred,
+    /// Lets go of the driver when the close is done.
+    _hold: Option<Hold>,
 }
 
 fn errno(e: c_int) -> Result<(), Errno> {
@@ -105,32 +114,49 @@ fn errno(e: c_int) -> Result<(), Errno> {
 
 /// Opens a device with FREAD, FWRITE, FEXCL... of illumos.
 ///
-/// ENOENT: no such node. ENXIO: the driver is going. Else what the driver says.
+/// ENOENT: no such node. ENXIO: the driver is going. EACCES: the driver is one of those that only
+/// the privilege net_observability opens. Else what the driver says.
 pub fn open(path: &str, flags: c_int, cred: &Cred) -> Result<OpenDev, Errno> {
-    let node = NODES.lock().get(path).cloned().ok_or(Errno::ENOENT)?;
+    let node = NODES.lock().get(path).cloned();
+    let node = node.or_else(|| sdev::node(path, cred.zoneid)).ok_or(Errno::ENOENT)?;
     let (dip, minor) = match node {
         Node::Driver(dip, minor) => (dip, minor),
         Node::Kernel(dev) => {
             dev.open(flags, cred)?;
-            return Ok(OpenDev { target: Target::Kernel(dev), flags, cred: *cred });
+            return Ok(OpenDev { target: Target::Kernel(dev), flags, cred: *cred, _hold: None });
         }
     };
-    {
-        let mut s = dip.state.lock();
-        if !s.attached {
-            return Err(Errno::ENXIO);
-        }
-        s.opens += 1;
+    if OBSERVERS.contains(&&*dip.name) && !cred.observability {
+        return Err(Errno::EACCES);
     }
-    let opened = open_driver(&dip, minor, flags, cred);
-    match opened {
-        Ok((dev, ops)) => {
-            Ok(OpenDev { target: Target::Driver { dip, dev, ops }, flags, cred: *cred })
+    let hold = Hold::new(dip)?;
+    let target = open_driver(&hold.0, minor, flags, cred)?;
+    Ok(OpenDev { target, flags, cred: *cred, _hold: Some(hold) })
+}
+
+/// Drivers whose device policy asks for net_observability.
+const OBSERVERS: [&str; 1] = ["ipnet"];
+
+/// While it lives a driver cannot be detached.
+pub(crate) struct Hold(pub(crate) Arc<DevInfo>);
+
+impl Hold {
+    /// ENXIO: it is not attached.
+    pub(crate) fn new(dip: Arc<DevInfo>) -> Result<Hold, Errno> {
+        {
+            let mut s = dip.state.lock();
+            if !s.attached {
+                return Err(Errno::ENXIO);
+            }
+            s.opens += 1;
         }
-        Err(e) => {
-            dip.state.lock().opens -= 1;
-            Err(e)
-        }
+        Ok(Hold(dip))
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.0.state.lock().opens -= 1;
     }
 }
 
@@ -139,23 +165,48 @@ fn open_driver(
     minor: minor_t,
     flags: c_int,
     cred: &Cred,
-) -> Result<(dev_t, &'static cb_ops), Errno> {
+) -> Result<Target, Errno> {
     // SAFETY: the ops of a driver stay while it is attached, and it stays attached while `opens`
     // counts us.
     let ops: &'static cb_ops = unsafe { (*dip.ops).devo_cb_ops.as_ref() }.ok_or(Errno::ENXIO)?;
-    let cb_open = ops.cb_open.ok_or(Errno::ENXIO)?;
     let mut dev = makedevice(dip.major, minor);
     let _one_at_a_time = dip.opening.lock();
-    // SAFETY: open(9E). The driver may put another minor number into dev: a clone.
-    errno(unsafe { cb_open(&mut dev, flags, OTYP_CHR, cred.as_ptr()) })?;
+    // SAFETY: a driver's table of its queues, or NULL.
+    let target = if let Some(tab) = unsafe { ops.cb_str.as_ref() } {
+        // SAFETY: as above.
+        let stream = unsafe { Stream::open(tab, perimeter(dip, ops), &mut dev, flags, cred)? };
+        Target::Stream { dip: dip.clone(), stream: Some(stream) }
+    } else {
+        let cb_open = ops.cb_open.ok_or(Errno::ENXIO)?;
+        // SAFETY: open(9E). The driver may put another minor number into dev: a clone.
+        errno(unsafe { cb_open(&mut dev, flags, OTYP_CHR, cred.as_ptr()) })?;
+        *dip.state.lock().by_dev.entry(dev).or_default() += 1;
+        Target::Driver { dip: dip.clone(), dev, ops }
+    };
     if getmajor(dev) != dip.major {
         violation(Kind::Misuse, format!("open of {} changed the major number", dip.name));
     }
-    *dip.state.lock().by_dev.entry(dev).or_default() += 1;
-    Ok((dev, ops))
+    Ok(target)
+}
+
+/// What a STREAMS driver's procedures run in: one for all, one for each pair of queues, or none.
+fn perimeter(dip: &Arc<DevInfo>, ops: &cb_ops) -> Option<Arc<Perim>> {
+    match ops.cb_flag & D_MTPERMOD {
+        0 => None,
+        D_MTPERMOD => Some(dip.perim.clone()),
+        _ => Some(Arc::default()),
+    }
 }
 
 impl OpenDev {
+    /// The stream, if the device is one.
+    pub fn stream(&self) -> Option<&Stream> {
+        match &self.target {
+            Target::Stream { stream, .. } => stream.as_ref(),
+            _ => None,
+        }
+    }
+
     /// One ioctl. `cmd` and `arg` are the driver's business; memory the caller refers to is reached
     /// through `mem`.
     pub fn ioctl(
@@ -168,6 +219,9 @@ impl OpenDev {
         let mode = self.flags | model.bits();
         user::with(mem, || match &self.target {
             Target::Kernel(dev) => dev.ioctl(cmd, arg, mode, &self.cred),
+            Target::Stream { stream, .. } => {
+                stream.as_ref().ok_or(Errno::ENXIO)?.ioctl(cmd, arg, model, mem)
+            }
             Target::Driver { dev, ops, .. } => {
                 let cb_ioctl = ops.cb_ioctl.ok_or(Errno::ENOTTY)?;
                 let mut rval = 0;
@@ -183,23 +237,31 @@ impl OpenDev {
 
 impl Drop for OpenDev {
     fn drop(&mut self) {
-        let Target::Driver { dip, dev, ops } = &self.target else { return };
-        let one_at_a_time = dip.opening.lock();
-        let last = {
-            let mut s = dip.state.lock();
-            let left = s.by_dev.entry(*dev).or_default();
-            *left = left.saturating_sub(1);
-            let last = *left == 0;
-            if last {
-                s.by_dev.remove(dev);
+        match &mut self.target {
+            Target::Kernel(_) => {}
+            Target::Stream { dip, stream } => {
+                let _one_at_a_time = dip.opening.lock();
+                drop(stream.take());
             }
-            last
-        };
-        if let (true, Some(cb_close)) = (last, ops.cb_close) {
-            // SAFETY: close(9E), the last of this device number.
-            unsafe { cb_close(*dev, self.flags, OTYP_CHR, self.cred.as_ptr()) };
+            Target::Driver { dip, dev, ops } => {
+                let _one_at_a_time = dip.opening.lock();
+                if let (true, Some(cb_close)) = (last(dip, *dev), ops.cb_close) {
+                    // SAFETY: close(9E), the last of this device number.
+                    unsafe { cb_close(*dev, self.flags, OTYP_CHR, self.cred.as_ptr()) };
+                }
+            }
         }
-        drop(one_at_a_time);
-        dip.state.lock().opens -= 1;
     }
+}
+
+/// Counts a close; whether no handle of this device number is left.
+fn last(dip: &DevInfo, dev: dev_t) -> bool {
+    let mut s = dip.state.lock();
+    let left = s.by_dev.entry(dev).or_default();
+    *left = left.saturating_sub(1);
+    let last = *left == 0;
+    if last {
+        s.by_dev.remove(&dev);
+    }
+    last
 }

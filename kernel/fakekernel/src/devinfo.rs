@@ -2,6 +2,8 @@
 //! Drivers and their devices: instance 0 of each installed driver, and its minor nodes under /dev.
 use crate::check::{Kind, violation};
 use crate::dev;
+use crate::module;
+use crate::streams::perim::Perim;
 use illumos_sys_hdrs::{
     DDI_ATTACH, DDI_DETACH, DDI_FAILURE, DDI_SUCCESS, dev_info_t, dev_ops, dev_t, major_t, minor_t,
     pollhead,
@@ -19,6 +21,8 @@ pub(crate) struct DevInfo {
     pub(crate) state: Mutex<DevState>,
     /// Opens and closes of a driver go one at a time, as specfs lets them.
     pub(crate) opening: Mutex<()>,
+    /// What a driver with D_MTPERMOD runs in.
+    pub(crate) perim: Arc<Perim>,
     /// Capabilities between ddi_fm_init and ddi_fm_fini.
     pub(crate) fm: Mutex<Option<c_int>>,
 }
@@ -140,6 +144,14 @@ unsafe extern "C" fn ddi_remove_minor_node(dip: *mut dev_info_t, name: *const c_
     }
 }
 
+/// -1: no driver is installed by that name.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn ddi_name_to_major(name: *mut c_char) -> major_t {
+    // SAFETY: ddi_name_to_major(9F).
+    let name = unsafe { CStr::from_ptr(name) }.to_string_lossy();
+    module::driver(&name).map_or(major_t::MAX, |d| d.major)
+}
+
 #[unsafe(no_mangle)]
 unsafe extern "C" fn ddi_get_instance(_dip: *mut dev_info_t) -> c_int {
     0
@@ -204,6 +216,6 @@ extern "C" fn getminor(dev: dev_t) -> minor_t {
 }
 
 crate::symbols! { SYMBOLS "genunix":
-    ddi_create_minor_node, ddi_remove_minor_node, ddi_get_instance, ddi_quiesce_not_supported,
+    ddi_create_minor_node, ddi_remove_minor_node, ddi_name_to_major, ddi_get_instance, ddi_quiesce_not_supported,
     ddi_prop_op, nodev, nulldev, nochpoll, makedevice, getmajor, getminor,
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! Booting the kernel and taking it down: what a program that hosts it calls.
 use crate::{
-    callout, check, cred, dev, fault, fm, guard, kmem, kstat, locks, mblk, module, net, probes,
+    callout, check, cred, dev, fault, fm, guard, inet, kmem, kstat, locks, mblk, module, net,
+    probes, streams, taskq,
 };
 use overlay_abi::errno::Errno;
 use parking_lot::{Condvar, Mutex};
@@ -73,6 +74,7 @@ pub fn boot(config: Config) -> Kernel {
     probes::boot();
     fault::set(&config.fail);
     net::boot(config.txpool);
+    inet::boot();
     Kernel { running: true }
 }
 
@@ -85,6 +87,12 @@ impl Kernel {
     /// The same for one that needs others, which are loaded first and stay while it is loaded.
     pub fn register_module_needing(&self, m: StaticModule, needs: &[&str]) {
         module::register(m, needs);
+    }
+
+    /// Tells where functions are that the kernel calls in a linked module, as it would find them in
+    /// a file: `ipnet_walk_if` and `ipnet_if_getdev` of `drv/ipnet`, behind /dev/ipnet.
+    pub fn register_exports(&self, module: &str, exports: &[(&'static str, usize)]) {
+        module::register_exports(module, exports);
     }
 
     /// Makes a file known to them, in place of the module that had its name.
@@ -155,6 +163,9 @@ impl Kernel {
             }
         }
         callout::leaks(None);
+        inet::shutdown();
+        streams::leaks();
+        taskq::leaks(None);
         net::shutdown();
         module::forget();
         if check::debug() {

@@ -4,10 +4,12 @@
 //! ```text
 //!  fakekerneld, tests, benches ──► host: boot, modload, dev::open + ioctl, kstat::read, net::...
 //!                                    │
-//!    overlay, vxlan (rlibs, or       │      every C symbol of illumos-sys-hdrs and of
+//!    overlay, ipnet (rlibs, or       │      every C symbol of illumos-sys-hdrs and of
 //!    loaded files) ──────────────────┴────► abi/kernel_imports.json, #[no_mangle], defined here:
 //!                                             unix, genunix: this directory
 //!                                             mac, dls, dld, ksocket: net/
+//!                                             queues and stream heads: streams/
+//!                                             netstack, neti, hook, ip: inet/
 //! ```
 //!
 //! A driver cannot tell that it is not in the kernel, except that this kernel looks closer: with
@@ -50,6 +52,7 @@ mod futex;
 mod guard;
 pub mod host;
 mod id_space;
+pub mod inet;
 pub mod kmem;
 pub mod kstat;
 mod list;
@@ -63,10 +66,12 @@ mod offload;
 pub mod probes;
 mod refhash;
 mod rwlock;
+mod sdev;
 mod soft_state;
 mod stack;
-pub mod stream;
+pub mod streams;
 pub mod symbols;
+mod taskq;
 mod text;
 mod time;
 pub mod user;

@@ -622,14 +622,16 @@ pub(crate) unsafe extern "C" fn copyb(mp: *mut mblk_t) -> *mut mblk_t {
     if !live(mp, "copyb") {
         return null_mut();
     }
-    // SAFETY: copyb(9F). The copy keeps the room before and behind the data.
+    // SAFETY: copyb(9F). All of the data block is copied, as on illumos: IP hides pointers behind
+    // the bytes of what it shows to observers.
     unsafe {
         let db = dblk(mp);
-        let new = allocb(db.lim as usize - db.base as usize, 0);
+        let size = db.lim as usize - db.base as usize;
+        let new = allocb(size, 0);
         if !new.is_null() {
+            (*new).b_rptr.copy_from_nonoverlapping(db.base, size);
             let before = (*mp).b_rptr as usize - db.base as usize;
             (*new).b_rptr = (*new).b_rptr.add(before);
-            (*new).b_rptr.copy_from_nonoverlapping((*mp).b_rptr, len(mp));
             (*new).b_wptr = (*new).b_rptr.add(len(mp));
             like(new, mp);
         }

@@ -12,7 +12,7 @@
 use crate::check::{self, Kind, debug, violation};
 use crate::ctx;
 use crate::devinfo::DevInfo;
-use crate::{callout, kmem, mblk};
+use crate::{callout, kmem, mblk, taskq};
 use illumos_sys_hdrs::{MODREV_1, mod_ops, modinfo, modldrv, modlinkage, modlmisc};
 use overlay_abi::errno::Errno;
 use parking_lot::{Condvar, Mutex};
@@ -70,6 +70,8 @@ pub trait ModuleFile: Send + Sync {
     fn map(&self) -> Result<Entries, Refused>;
     /// Takes it out of memory: no thread is in it, and none can get there.
     fn unmap(&self);
+    /// Address of one of its global symbols, while it is mapped.
+    fn symbol(&self, name: &str) -> Option<usize>;
 }
 
 #[derive(Clone)]
@@ -110,6 +112,8 @@ enum State {
 struct Module {
     name: String,
     code: Code,
+    /// Of a linked module: what the kernel calls, by name.
+    exports: Vec<(&'static str, usize)>,
     depends: Vec<String>,
     id: i32,
     /// When it was loaded, in the order of loads.
@@ -213,8 +217,40 @@ impl Modules {
         self.ids += 1;
         let id = self.ids;
         let (name, state) = (name.to_string(), State::Absent);
-        self.all.push(Module { name, code, depends, id, order: 0, state });
+        self.all.push(Module { name, code, exports: Vec::new(), depends, id, order: 0, state });
     }
+}
+
+/// Makes functions of a linked module known to [`symbol`].
+pub(crate) fn register_exports(name: &str, exports: &[(&'static str, usize)]) {
+    let mut guard = MODULES.lock();
+    let m = guard.iter_mut().flat_map(|ms| &mut ms.all).find(|m| m.name == name);
+    match m {
+        Some(m) => m.exports = exports.to_vec(),
+        None => violation(Kind::Misuse, format!("exports of {name}, which is not registered")),
+    }
+}
+
+/// Where a function of a loaded module is. The caller keeps the module from being unloaded.
+pub(crate) fn symbol(module: &str, name: &str) -> Option<usize> {
+    let guard = MODULES.lock();
+    let m = guard.iter().flat_map(|ms| &ms.all).find(|m| m.name == module)?;
+    match (&m.state, &m.code) {
+        (State::Loaded(_), Code::File(f)) => f.symbol(name),
+        (State::Loaded(_), Code::Linked(_)) => {
+            m.exports.iter().find(|(n, _)| *n == name).map(|(_, at)| *at)
+        }
+        _ => None,
+    }
+}
+
+/// The driver installed by that name.
+pub(crate) fn driver(name: &str) -> Option<Arc<DevInfo>> {
+    let current = CURRENT.with_borrow(|c| {
+        let (_, drivers) = c.as_ref()?;
+        drivers.iter().find(|d| d.name == name).cloned()
+    });
+    current.or_else(|| DRIVERS.lock().iter().find(|(_, d)| d.name == name).map(|(_, d)| d.clone()))
 }
 
 /// Forgets all modules: the kernel goes down.
@@ -440,6 +476,7 @@ fn check_leaks(name: &str) -> bool {
         std::thread::sleep(Duration::from_millis(10));
     }
     callout::leaks(Some(module));
+    taskq::leaks(Some(module));
     kmem::leaks(Some(module));
     mblk::leaks(Some(module));
     check::violations().len() == before
@@ -531,6 +568,7 @@ unsafe extern "C" fn mod_install(l: *const modlinkage) -> c_int {
                 ops: dev_ops,
                 state: Mutex::default(),
                 opening: Mutex::default(),
+                perim: Arc::default(),
                 fm: Mutex::default(),
             }));
         }

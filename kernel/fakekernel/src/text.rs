@@ -99,4 +99,20 @@ unsafe extern "C" fn strlcpy(dst: *mut c_char, src: *const c_char, size: usize) 
     }
 }
 
-crate::symbols! { SYMBOLS "genunix": u8_validate, strlcpy, ; crc32_table, }
+/// libc has a strdup of another heap; a loaded module finds these by table only.
+unsafe extern "C" fn strdup(s: *const c_char) -> *mut c_char {
+    // SAFETY: a C string; kmem_alloc(9F) with KM_SLEEP does not fail.
+    unsafe {
+        let size = libc::strlen(s) + 1;
+        let new = illumos_sys_hdrs::kmem_alloc(size, illumos_sys_hdrs::KM_SLEEP).cast::<c_char>();
+        new.copy_from_nonoverlapping(s, size);
+        new
+    }
+}
+
+unsafe extern "C" fn strfree(s: *mut c_char) {
+    // SAFETY: of strdup, and as long as it was then.
+    unsafe { illumos_sys_hdrs::kmem_free(s.cast(), libc::strlen(s) + 1) };
+}
+
+crate::symbols! { SYMBOLS "genunix": u8_validate, strlcpy, strdup, strfree, ; crc32_table, }

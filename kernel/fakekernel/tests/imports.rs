@@ -2,7 +2,7 @@
 //! Everything a module compiled from C imports is there.
 use std::collections::BTreeMap;
 
-/// What overlay and vxlan import, by abi/kernel_imports.json: (name, provider).
+/// What overlay, vxlan and ipnet import, by abi/kernel_imports.json: (name, provider).
 fn imports() -> Vec<(String, String)> {
     let path = std::env::var("OVERLAY_SHARED").unwrap_or_else(|_| "/work/shared".into());
     let text = std::fs::read_to_string(format!("{path}/abi/kernel_imports.json"))
@@ -11,7 +11,7 @@ fn imports() -> Vec<(String, String)> {
     let all = json["imports"].as_array().expect("imports");
     let used = |i: &&serde_json::Value| {
         let by = i["used_by"].as_array().expect("used_by");
-        by.iter().any(|m| m == "overlay" || m == "vxlan")
+        by.iter().any(|m| m == "overlay" || m == "vxlan" || m == "ipnet")
     };
     let text = |v: &serde_json::Value| v.as_str().expect("text").to_string();
     all.iter().filter(used).map(|i| (text(&i["name"]), text(&i["provider"]))).collect()

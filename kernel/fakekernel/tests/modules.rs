@@ -5,7 +5,6 @@ use fakekernel::{fm, kstat, log, probes};
 use illumos_sys_hdrs::*;
 use overlay_abi::errno::Errno;
 use std::ffi::{c_char, c_int, c_void};
-use std::mem::offset_of;
 use std::ptr::{null, null_mut};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, Ordering::SeqCst};
@@ -465,34 +464,6 @@ fn messages_go_to_the_sink() {
     ];
     assert_eq!(*seen.lock().expect("no panic"), want);
     k.shutdown().expect("no violations");
-}
-
-#[test]
-fn mioc_answers() {
-    use fakekernel::stream::{Iocblk, Queue};
-    let k = boot(Config::default());
-    let q = Queue::default();
-    // SAFETY: messages of ours.
-    unsafe {
-        let ioctl = || {
-            let mp = allocb(size_of::<Iocblk>(), 0);
-            (*(*mp).b_datap).db_type = M_IOCTL;
-            (*mp).b_wptr = (*mp).b_rptr.add(size_of::<Iocblk>());
-            (*mp).b_cont = allocb(8, 0);
-            mp
-        };
-        miocnak(q.as_ptr(), ioctl(), 0, Errno::ENOTTY.0);
-        miocack(q.as_ptr(), ioctl(), 8, 1);
-        let nak = q.take().expect("an answer");
-        assert_eq!((*(*nak).b_datap).db_type, M_IOCNAK);
-        assert_eq!(
-            (*nak).b_rptr.add(offset_of!(Iocblk, ioc_error)).cast::<c_int>().read(),
-            Errno::ENOTTY.0
-        );
-        freemsg(nak);
-    }
-    drop(q);
-    k.shutdown().expect("no leaks");
 }
 
 #[test]

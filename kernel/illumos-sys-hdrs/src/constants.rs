@@ -22,9 +22,7 @@ pub const CV_DRIVER: c_int = 1;
 // sys/stream.h
 pub const M_DATA: u8 = 0;
 pub const M_PROTO: u8 = 1;
-pub const M_CTL: u8 = 13;
 pub const M_IOCTL: u8 = 14;
-pub const M_SETOPTS: u8 = 16;
 /// Types from here on are of high priority: no flow control holds them.
 pub const QPCTL: u8 = 0x80;
 pub const M_IOCACK: u8 = 0x81;
@@ -49,7 +47,6 @@ pub const QNOENB: u32 = 0x40;
 pub const QPERMOD: u32 = 0x2000;
 pub const QWCLOSE: u32 = 0x2_0000;
 pub const MODOPEN: c_int = 1;
-pub const CLONEOPEN: c_int = 2;
 pub const INFPSZ: isize = -1;
 pub const FLUSHDATA: c_int = 0;
 pub const FLUSHALL: c_int = 1;
@@ -59,14 +56,11 @@ pub const FLUSHRW: u8 = 0x03;
 pub const FLUSHBAND: u8 = 0x04;
 /// `ioc_count` of an ioctl(2) whose argument is not copied by the stream head.
 pub const TRANSPARENT: u32 = 0xffff_ffff;
-pub const SO_MINPSZ: u32 = 0x04;
-pub const SO_MAXPSZ: u32 = 0x08;
 
 // sys/stropts.h
 pub const I_NREAD: c_int = 0x5301;
 pub const I_FLUSH: c_int = 0x5305;
 pub const I_STR: c_int = 0x5308;
-pub const I_CANPUT: c_int = 0x5322;
 pub const RS_HIPRI: c_int = 0x01;
 
 // sys/ddi.h, sys/sunddi.h, sys/devops.h

@@ -159,6 +159,10 @@ impl ModuleFile for Module {
         Ok(entries)
     }
 
+    fn symbol(&self, name: &str) -> Option<usize> {
+        Some(loaded().get(&self.name)?.get(name)?.addr)
+    }
+
     fn unmap(&self) {
         loaded().remove(&self.name);
         let mapped = self.state().mapped.take();

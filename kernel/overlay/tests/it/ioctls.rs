@@ -32,8 +32,8 @@ const TARGET: [(u32, usize, bool, bool); 17] = [
     (OVERLAY_TARG_CACHE_ITER, 24, false, true),
 ];
 
-const NOBODY: Cred = Cred { uid: 100, zoneid: 0, dl_config: false };
-const ZONE: Cred = Cred { uid: 0, zoneid: 3, dl_config: true };
+const NOBODY: Cred = Cred { uid: 100, zoneid: 0, dl_config: false, observability: false };
+const ZONE: Cred = Cred { uid: 0, zoneid: 3, dl_config: true, observability: true };
 const FOFFMAX: i32 = 0x2000;
 const FCLOEXEC: i32 = 0x80_0000;
 const FNDELAY: i32 = 4;
