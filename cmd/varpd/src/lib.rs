@@ -231,6 +231,10 @@ fn run(mut options: Options, log: &Logger) -> Result<(), End> {
         run_dir.write_pid(log);
         parent
     };
+    #[cfg(target_os = "illumos")]
+    if let Err(e) = libvarpd::probes::register() {
+        slog::info!(log, "no probes for DTrace"; "error" => %e);
+    }
     identity.assume().map_err(cannot("give up privileges"))?;
     if let Some(user) = identity.name() {
         slog::info!(log, "root no more"; "user" => user);

@@ -70,7 +70,7 @@
 //!   told of its end.
 
 // First, as its macros are used by the others.
-mod probes;
+pub mod probes;
 
 pub mod cabi;
 mod calls;

@@ -12,11 +12,18 @@
 //! A lookup that a proxy takes over ends with `proxy-done` and then `lookup-done`. All but the errors are numbers or
 //! one of a few words, which are those of the counters.
 //!
-//! A probe that nobody watches is a test of a zero. On Linux they are notes of SystemTap's kind in the executable, for
-//! perf, bpftrace and stap: `bpftrace -e 'usdt:target/release/varpd:varpd:door-call { ... }'`.
+//! A probe that nobody watches is a test of a zero, and its arguments are not made.
 //!
-//! In what is built for illumos there are none yet: the macros of the usdt crate are of the system that compiles, and
-//! would make SystemTap's notes there too.
+//! * On Linux they are notes of SystemTap's kind in the executable, which the usdt crate makes, for perf, bpftrace and
+//!   stap: `bpftrace -e 'usdt:target/release/varpd:varpd:door-call { ... }'`.
+//! * On illumos they are DTrace's: `dtrace -n 'varpd*:::door-call { ... }'`. The macros of that crate are of the system
+//!   that compiles, so [`sites`] makes them, and [`records`] tells the kernel where they are when varpd starts. Only
+//!   varpd does: in libvarpd.so.1 they sleep. No DTrace has seen them yet.
+
+#[cfg(any(target_os = "illumos", test))]
+mod records;
+#[cfg(any(target_os = "illumos", all(test, target_arch = "x86_64")))]
+pub(crate) mod sites;
 
 #[cfg(not(target_os = "illumos"))]
 #[usdt::provider(provider = "varpd")]
@@ -30,15 +37,22 @@ mod varpd {
 
 #[cfg(target_os = "illumos")]
 mod varpd {
-    /// Looks at the arguments, and does nothing.
-    macro_rules! nothing {
-        ($arguments:expr) => {{
-            let _ = $arguments;
-        }};
+    /// `name!(|| arguments)` for each function of `sites`.
+    macro_rules! macros {
+        ($dollar:tt $($name:ident)*) => {
+            $(
+                macro_rules! $name {
+                    ($dollar arguments:expr) => {
+                        $crate::probes::sites::$name($dollar arguments)
+                    };
+                }
+                pub(crate) use $name;
+            )*
+        };
     }
-    pub(crate) use {
-        nothing as lookup__start, nothing as lookup__done, nothing as proxy__done,
-        nothing as persist, nothing as door__call,
-    };
+    macros!($ lookup__start lookup__done proxy__done persist door__call);
 }
+
+#[cfg(target_os = "illumos")]
+pub use records::register;
 pub(crate) use varpd::*;

@@ -134,7 +134,7 @@ impl Audit<'_> {
         }
     }
 
-    /// The usdt crate keeps a record of each probe in a section of its own: `..., provider, 0, probe, 0, ...`.
+    /// Of each probe there is a record, of the form that the usdt crate reads: `..., provider, 0, probe, 0, ...`.
     fn probes(&mut self) {
         for probe in &self.artifact.probes {
             let mut record = probe.replacen(':', "\0", 1).into_bytes();
