@@ -161,8 +161,7 @@ impl Overlay {
             otp_size: frame.len() as u64,
             otp_buf: frame.as_mut_ptr().expose_provenance() as u64,
         };
-        // SAFETY: these take one overlay_targ_pkt_t, and the buffer it names is `frame`, borrowed
-        // meanwhile.
+        // SAFETY: these take one overlay_targ_pkt_t, whose buffer is `frame`, borrowed meanwhile.
         unsafe { self.device.ioctl(cmd, (&raw mut arg).cast()) }?;
         Ok(arg.otp_size)
     }

@@ -183,8 +183,8 @@ pub(crate) fn load(varpd: &Varpd, file: &Path) {
     let log = varpd.log.new(slog::o!("plugin" => file.display().to_string()));
     let _one_at_a_time = lock(&LOADING);
     LOAD.set(Some(Load { varpd, file: file.to_owned(), report: None, outcome: Vec::new() }));
-    // SAFETY: runs the object's init functions. That is what loading a plugin is; whoever may write
-    // to the plugin directory is trusted.
+    // Whoever may write to the plugin directory is trusted.
+    // SAFETY: runs the object's init functions, which is what loading a plugin is.
     let open = || unsafe { Library::open(Some(file), RTLD_LOCAL | RTLD_NOW) };
     let library = crash::inside(&file.to_string_lossy(), "initialization", open);
     let outcome = LOAD.take().map(|load| load.outcome).unwrap_or_default();

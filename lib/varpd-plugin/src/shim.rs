@@ -158,8 +158,7 @@ unsafe extern "C" fn stop<P: Plugin>(private: *mut c_void) {
 
 unsafe extern "C" fn destroy<P: Plugin>(private: *mut c_void) {
     code(|| {
-        // SAFETY: made by Box::into_raw in `made`; libvarpd destroys it once, after all other
-        // calls.
+        // SAFETY: Box::into_raw of `made` made it; libvarpd destroys once, after all other calls.
         drop(unsafe { Box::from_raw(private.cast::<Object<P>>()) });
         Ok(())
     });
