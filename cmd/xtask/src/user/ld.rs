@@ -80,6 +80,9 @@ fn translate(
         "norelro",
         "-z",
         "nognustack",
+        // The ends of a section, by which varpd finds the records of its probes, are its own.
+        "-z",
+        "start-stop-visibility=hidden",
     ]
     .map(OsString::from)
     .into();

@@ -208,6 +208,12 @@ fn exports() {
     let Some(bench) = Bench::new() else { return };
     let text = format!("{PLUGIN}\n.globl inner\n.text\ninner: ret");
     only(&bench.plugin(&text, PLUGIN_ARGS), "export: inner: is exported");
+    // The ends of a section, which the linker defines for all to see unless told otherwise.
+    let text =
+        format!("{PLUGIN}\n.section set_x, \"aw\"\n.quad 0\n.text\nlea __start_set_x(%rip), %rax");
+    only(&bench.plugin(&text, PLUGIN_ARGS), "export: __start_set_x: is exported");
+    let hidden = format!("{PLUGIN_ARGS} -z start-stop-visibility=hidden");
+    assert_eq!(bench.plugin(&text, &hidden), [""; 0]);
     let args = PROGRAM_ARGS.replace("--export-dynamic-symbol=__xpg4", "");
     only(&bench.program(PROGRAM, &args), "export: __xpg4: is not exported");
 }
