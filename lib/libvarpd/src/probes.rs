@@ -18,7 +18,7 @@
 //!   stap: `bpftrace -e 'usdt:target/release/varpd:varpd:door-call { ... }'`.
 //! * On illumos they are DTrace's: `dtrace -n 'varpd*:::door-call { ... }'`. The macros of that crate are of the system
 //!   that compiles, so [`sites`] makes them, and [`records`] tells the kernel where they are when varpd starts. Only
-//!   varpd does: in libvarpd.so.1 they sleep. No DTrace has seen them yet.
+//!   varpd does: in libvarpd.so.1 they sleep.
 
 #[cfg(any(target_os = "illumos", test))]
 mod records;
