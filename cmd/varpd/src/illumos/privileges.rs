@@ -28,6 +28,10 @@ const PRIVILEGES: &CStr =
 const PRIV_SET: c_int = 2;
 const PRIV_AWARE: c_uint = 2;
 
+/// The flag of setpflags(2) that a process has which had more privileges once: it leaves no core file, and nobody but
+/// root can look into it. <sys/priv.h> calls it `__PROC_PROTECT`.
+const PROTECT: c_uint = 8;
+
 unsafe extern "C" {
     fn priv_str_to_set(
         names: *const c_char,
@@ -96,7 +100,11 @@ impl Identity {
         }
         // SAFETY: from priv_str_to_set, and used no more.
         unsafe { priv_freeset(set) };
-        result.map(drop)
+        result?;
+        // Who crashes leaves a core file; there are no secrets of root's in it, and only netadm may read it.
+        // SAFETY: a plain system call.
+        check(unsafe { setpflags(PROTECT, 0) })?;
+        Ok(())
     }
 
     /// The run directory as it is named from then on: netadm can reach it.
