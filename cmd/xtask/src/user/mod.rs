@@ -61,19 +61,24 @@ pub fn run(root: &Path) -> Result<Vec<Built>> {
     let illumos = root.join("cmd/xtask/illumos");
     let list = List::read(&illumos.join("symbols.list"))?;
     let dir = target_dir(root);
-    let linker = sysroot::make(&dir.join("sysroot"), &list, &illumos.join("crt1.s"))?;
+    let sysroot = sysroot::make(&dir.join("sysroot"), &list, &illumos.join("crt1.s"))?;
 
     for (name, reason) in &packages.left_out {
         println!("{name:18} not for illumos: {reason}");
     }
     let cargo = |subcommand: &str| -> Result<Command> {
         let mut cmd = toolchain.cargo()?;
-        cmd.arg(subcommand).args(["--locked", "--target", TARGET]);
-        cmd.arg("-Zbuild-std=std,panic_abort").arg("--target-dir").arg(&dir);
+        cmd.arg(subcommand).args(["--locked", "--target", TARGET]).arg("--target-dir").arg(&dir);
         cmd.args(packages.built.iter().flat_map(|p| ["--package", p]));
-        cmd.env("CARGO_TARGET_X86_64_UNKNOWN_ILLUMOS_LINKER", &linker);
+        if subcommand != "clean" {
+            cmd.arg("-Zbuild-std=std,panic_abort");
+        }
+        cmd.env("CARGO_TARGET_X86_64_UNKNOWN_ILLUMOS_LINKER", &sysroot.linker);
         Ok(cmd)
     };
+    if sysroot.changed {
+        execute(cargo("clean")?.args(["--release", "--quiet"])).context("clean for illumos")?;
+    }
     execute(cargo("build")?.arg("--release")).context("build for illumos")?;
     if has_clippy(&toolchain)? {
         // Where thread-locals are pthread keys that lint fires at constants as well.

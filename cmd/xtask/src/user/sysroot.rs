@@ -11,22 +11,31 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Makes all of it anew below `dir` and returns the path of the linker driver.
-///
-/// The path is another one when anything in it is, so that cargo links anew.
-pub fn make(dir: &Path, list: &List, crt1: &Path) -> Result<PathBuf> {
-    if dir.exists() {
-        std::fs::remove_dir_all(dir)?;
-    }
+/// What was made.
+pub struct Sysroot {
+    /// The linker driver. Its path never changes: with another linker cargo compiles everything anew.
+    pub linker: PathBuf,
+    /// Whether what was linked before was linked against something else, of which cargo knows nothing.
+    pub changed: bool,
+}
+
+/// Makes all of it anew in `dir`.
+pub fn make(dir: &Path, list: &List, crt1: &Path) -> Result<Sysroot> {
     let mut hash = DefaultHasher::new();
     list.hash(&mut hash);
     std::fs::read(crt1)?.hash(&mut hash);
-    let dir = &dir.join(format!("{:016x}", hash.finish()));
+    let (hash, file) = (format!("{:016x}", hash.finish()), dir.join("hash"));
+    let changed = !std::fs::read(&file).is_ok_and(|before| before == hash.as_bytes());
+    if dir.exists() {
+        std::fs::remove_dir_all(dir)?;
+    }
     std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
     let mut libraries = list.0.iter().filter(|library| library.soname != PROCESS);
     libraries.try_for_each(|library| stub(dir, library))?;
     assemble(crt1, &dir.join("crt1.o"))?;
-    wrapper(dir)
+    let linker = wrapper(dir)?;
+    std::fs::write(file, hash)?;
+    Ok(Sysroot { linker, changed })
 }
 
 /// Assembles one file.
