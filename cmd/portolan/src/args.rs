@@ -36,18 +36,15 @@ pub struct Args {
     #[arg(long, conflicts_with = "store")]
     pub volatile: bool,
 
-    /// TLS: certificate chain of this server (PEM). Hosts without TLS are then refused.
-    #[cfg(not(target_os = "illumos"))]
+    /// TLS: certificate chain of this server (PEM). Hosts without TLS are then refused. Not on illumos yet.
     #[arg(long, value_name = "FILE", requires_all = ["tls_key", "tls_ca"])]
     pub tls_cert: Option<PathBuf>,
 
     /// TLS: key of that certificate (PEM).
-    #[cfg(not(target_os = "illumos"))]
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
 
     /// TLS: authorities whose certificates hosts must show (PEM).
-    #[cfg(not(target_os = "illumos"))]
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub tls_ca: Option<PathBuf>,
 

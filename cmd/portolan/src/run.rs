@@ -130,8 +130,15 @@ fn security(args: &Args) -> Result<Security, RunError> {
 }
 
 #[cfg(target_os = "illumos")]
-fn security(_: &Args) -> Result<Security, RunError> {
-    Ok(Security::Plain)
+fn security(args: &Args) -> Result<Security, RunError> {
+    match args.tls_cert {
+        None => Ok(Security::Plain),
+        Some(_) => Err(RunError::Config(
+            "--tls-cert: this portolan was built without TLS, as all for illumos are yet: leave it \
+             out, and listen where only hosts you trust reach it"
+                .to_owned(),
+        )),
+    }
 }
 
 fn listen(addr: SocketAddr) -> Result<TcpListener, RunError> {

@@ -37,7 +37,11 @@ for path in $theirs; do keep "$path"; done
 while read -r kind path a b c; do
 	case $kind in
 	dir)
-		[ -d "$root/$path" ] || { mkdir -p "$root/$path"; echo "$path/" >>"$state/installed"; }
+		[ -d "$root/$path" ] && continue
+		mkdir -p "$root/$path"
+		echo "$path/" >>"$state/installed"
+		chmod "$a" "$root/$path"
+		[ -n "$root" ] || chown "$b:$c" "$root/$path"
 		continue
 		;;
 	esac
@@ -66,6 +70,7 @@ if [ -z "$root" ]; then
 		add_drv overlay
 		touch "$state/added"
 	fi
+	svccfg import /lib/svc/manifest/network/portolan.xml
 	svccfg import /lib/svc/manifest/network/varpd.xml
 	svcadm enable -s network/varpd
 	echo "installed; /usr/lib/varpd/overlay-smoke tries it"

@@ -11,12 +11,14 @@ if [ -z "$root" ]; then
 		echo "$0: there are overlay links, which hold the driver: delete them first" >&2
 		exit 1
 	fi
+	svcadm disable -s network/portolan 2>/dev/null || :
 	svcadm disable -s network/varpd 2>/dev/null || :
 	for module in vxlan overlay; do
 		id=$(modinfo | awk -v m="$module" '$6 == m { print $1 }')
 		[ -z "$id" ] || modunload -i "$id"
 	done
 	[ ! -f "$state/added" ] || rem_drv overlay
+	svccfg delete -f network/portolan
 	[ -f "$state/saved/lib/svc/manifest/network/varpd.xml" ] || svccfg delete -f network/varpd
 fi
 

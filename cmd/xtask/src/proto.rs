@@ -23,7 +23,8 @@ use std::process::Command;
 const NAME: &str = "overlay-rs";
 
 /// Ids of the owners on illumos, where they are the same on every system.
-const IDS: [(&str, u32); 3] = [("root", 0), ("bin", 2), ("sys", 3)];
+const USERS: [(&str, u32); 2] = [("root", 0), ("netadm", 16)];
+const GROUPS: [(&str, u32); 3] = [("bin", 2), ("sys", 3), ("netadm", 65)];
 
 /// An entry of the list.
 #[derive(Debug, PartialEq, Eq)]
@@ -55,21 +56,20 @@ pub struct Owner {
 
 impl Owner {
     fn parse(mode: &str, user: &str, group: &str) -> Option<Owner> {
-        let known = |name| IDS.iter().any(|(n, _)| *n == name);
-        (known(user) && known(group)).then_some(())?;
+        id(&USERS, user).and(id(&GROUPS, group))?;
         let mode = u32::from_str_radix(mode, 8).ok()?;
         Some(Owner { mode, user: user.to_owned(), group: group.to_owned() })
     }
 
-    fn id(name: &str) -> Option<u32> {
-        IDS.iter().find(|(n, _)| *n == name).map(|(_, id)| *id)
-    }
-
     fn apply(&self, path: &Path) -> Result<()> {
         // Not root, not their ids: the list in the tarball says them too.
-        let _ = chown(path, Self::id(&self.user), Self::id(&self.group));
+        let _ = chown(path, id(&USERS, &self.user), id(&GROUPS, &self.group));
         Ok(std::fs::set_permissions(path, Permissions::from_mode(self.mode))?)
     }
+}
+
+fn id(ids: &[(&str, u32)], name: &str) -> Option<u32> {
+    ids.iter().find(|(n, _)| *n == name).map(|(_, id)| *id)
 }
 
 /// Reads the list.

@@ -62,6 +62,8 @@ fn paths_modes_and_owners() {
         "file usr/lib/amd64/libvarpd.so.1 0755 root bin",
         "link usr/lib/amd64/libvarpd.so libvarpd.so.1",
         "file lib/svc/manifest/network/varpd.xml 0444 root sys",
+        // What portolan writes to, and it is nobody but netadm.
+        "dir var/portolan 0750 netadm netadm",
         "file usr/kernel/drv/amd64/overlay 0755 root sys",
         "file usr/kernel/overlay/amd64/vxlan 0755 root sys",
     ] {
@@ -112,10 +114,13 @@ fn xmllint(manifest: &Path) -> Option<Output> {
 }
 
 #[test]
-fn the_service_manifest_is_valid() {
-    let manifest = repository().join("usr/lib/svc/manifest/network/varpd.xml");
-    let Some(out) = xmllint(&manifest) else { return };
-    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+fn the_service_manifests_are_valid() {
+    let manifests = repository().join("usr/lib/svc/manifest/network");
+    for name in ["portolan.xml", "varpd.xml"] {
+        let Some(out) = xmllint(&manifests.join(name)) else { return };
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    }
+    let manifest = manifests.join("varpd.xml");
     // And the rules are rules.
     let text = std::fs::read_to_string(manifest).unwrap();
     let dir = tempfile::tempdir().unwrap();
@@ -193,8 +198,10 @@ fn installing_puts_everything_in_place_and_uninstalling_takes_it_away() {
             }
         }
     }
-    let varpd = bench.root().join("usr/lib/varpd/varpd");
-    assert_eq!(varpd.metadata().unwrap().permissions().mode() & 0o7777, 0o555);
+    for (path, mode) in [("usr/lib/varpd/varpd", 0o555), ("var/portolan", 0o750)] {
+        let permissions = bench.root().join(path).metadata().unwrap().permissions();
+        assert_eq!(permissions.mode() & 0o7777, mode, "{path}");
+    }
     bench.run("uninstall.sh");
     assert!(!bench.root().join("usr/lib/varpd").exists());
     assert!(!bench.root().join("var/opt/overlay-rs").exists());
