@@ -1,9 +1,71 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! The engine of the plugin: which directory is asked over which connection, and what its answers mean.
-//! It does no I/O, has no threads, and reads no clock.
+//! It does no I/O, has no threads, and reads no clock (spec/svp.md 3 to 5, with the rules of 10).
 //!
-//! An owner calls [`Engine::handle`], takes [`Engine::output`] until there is none and does each before it
-//! takes the next, and calls again with [`Input::Tick`] at [`Engine::deadline`].
+//! ```text
+//!               Input                                                        Output
+//!   Attach, Detach --> Engine --> Remote: a directory's name, port,      --> Resolve
+//!   Resolved           mod         |      and our underlay address       --> Degrade, Restore
+//!                                  |-- dns      when the name is asked for
+//!                                  |-- health   what instances are told
+//!   Lookup ----------------------->|-- ask      which peer; lost, late, stale --> Answer
+//!                                  |-- log      the log cycle            --> Invalidate, Announce
+//!   Connected, Ended, Received --->|-- Peer: an address of the name      --> Connect, Close, Send
+//!   Tick                                 svp::client::Client: one connection
+//! ```
+//!
+//! # How it is used
+//!
+//! Call [`Engine::handle`] with what has happened, take [`Engine::output`] until there is none and do each
+//! before taking the next, and call again. [`Input::Tick`] is due at [`Engine::deadline`]. Bytes for a
+//! connection lie in [`Engine::pending`] until [`Engine::sent`] says that they were written.
+//!
+//! Only a tick makes anything time out. An edge that was held up gives what has arrived first and the tick
+//! then, and nothing is lost that is only late for itself.
+//!
+//! # Vocabulary
+//!
+//! * *remote*: a directory, shared by all instances that name it alike. *peer*: one address of its name;
+//!   it has one connection at most. *member*: a peer that is in the last DNS answer with addresses.
+//! * *lookup*: a question of an instance. *query*: anything that is asked of a peer.
+//! * *good reply*: one that fits its question, whatever its status. The answer to PING is none: a peer
+//!   may say its version and nothing else that makes sense.
+//! * *failing*: see [`PeerStatus::failing`]. *lost*: said of a connection that was open or to be.
+//! * *crossed*: see below.
+//!
+//! # A peer
+//!
+//! ```text
+//!   joins --> CONNECTING --> VERSIONING --> ACTIVE <--> WINDDOWN --> gone
+//!                 ^   |          |            |     leaves DNS,   nothing outstanding
+//!           1..40 s   v          v            v     comes back
+//!                    BACKOFF <---+------------+     any other state: gone when it leaves DNS
+//! ```
+//!
+//! Each loss, in whatever state, doubles the wait; only a good reply starts it anew. So nobody is
+//! connected to more than once a second, whatever it does after the TCP handshake.
+//!
+//! # A lookup
+//!
+//! It goes to the next active peer in turn that speaks the version it needs and has room. If that is
+//! lost, it is asked again on another, once. There is no queue: what cannot be asked now is dropped now, and
+//! the guest will ask again.
+//!
+//! An answer may have been made before a guest moved and arrive after the log, over another connection, has
+//! said so. The kernel would remember it for ever. So a log entry marks the lookups that are outstanding and
+//! that it concerns as *crossed*: their answers are not used, they are asked again.
+//!
+//! # Invariants
+//!
+//! * Each lookup is answered exactly once: in the call that asks, in a later one, or in that which detaches
+//!   its instance.
+//! * Each [`Output::Connect`] is followed by exactly one [`Output::Close`]; after that nothing said of the
+//!   connection has an effect. Two connections to one address of a remote are never there together.
+//! * What instances were told last is what the peers and the name say now, after every call.
+//! * A log entry's id is among the bytes to be written only in a later call than the one that acted on it.
+//! * Bounded: peers by [`Limits::addresses`] and those that wind down, questions of a connection by
+//!   [`Limits::questions`], each of 56 bytes at most but one LOG_RM; received bytes by one message.
+//! * The same inputs with the same seed give the same outputs.
 #![deny(
     unsafe_code,
     clippy::unwrap_used,

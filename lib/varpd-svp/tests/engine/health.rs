@@ -27,7 +27,7 @@ fn fail(rig: &mut Rig, n: u8, times: u32, members: &[u8]) {
 }
 
 #[test]
-fn the_seventh_failure_in_a_row_degrades_and_a_good_reply_restores() {
+pub fn the_seventh_failure_in_a_row_degrades_and_a_good_reply_restores() {
     let mut rig = Rig::new();
     rig.attach_as(ONE, VNET, None);
     rig.attach_as(TWO, 8, None);
@@ -85,7 +85,7 @@ fn one_member_that_works_is_enough() {
 
 /// B9: all are down, a new healthy one joins.
 #[test]
-fn b09_a_new_healthy_host_ends_the_degradation() {
+pub fn b09_a_new_healthy_host_ends_the_degradation() {
     let mut rig = Rig::new();
     rig.attach_as(ONE, VNET, None);
     rig.resolved(Ok(vec![ip(1)]));
@@ -101,7 +101,7 @@ fn b09_a_new_healthy_host_ends_the_degradation() {
 
 /// B9: an instance that comes to a degraded remote is told.
 #[test]
-fn b09_a_late_attacher_is_told() {
+pub fn b09_a_late_attacher_is_told() {
     let mut rig = Rig::new();
     rig.attach_as(ONE, VNET, None);
     rig.resolved(Err(DnsError::NoAddress));

@@ -129,7 +129,7 @@ fn nothing_is_removed_in_the_call_that_acts() {
 }
 
 #[test]
-fn follow_ups_that_fail_leave_their_entries_in_the_log() {
+pub fn follow_ups_that_fail_leave_their_entries_in_the_log() {
     let fatal = |rig: &mut Rig, conn, token: Reply| {
         rig.reply(conn, |out| token.vl3(out, Err(Status::FATAL)))
     };
@@ -172,7 +172,7 @@ fn routers_are_announced_by_the_address_we_give_them() {
 }
 
 #[test]
-fn a_backlog_is_read_at_once_and_the_server_is_not_hammered() {
+pub fn a_backlog_is_read_at_once_and_the_server_is_not_hammered() {
     let (mut rig, conns) = Rig::up(1);
     let mut polls = Vec::new();
     for batch in 0..20u128 {
@@ -216,7 +216,7 @@ fn a_log_that_does_not_shrink_is_asked_for_slowly() {
 }
 
 #[test]
-fn refusals_wait_and_are_complained_of_once() {
+pub fn refusals_wait_and_are_complained_of_once() {
     let complaints = |rig: &mut Rig| {
         rig.take(|output| match output {
             Output::Event(Event {
@@ -232,10 +232,6 @@ fn refusals_wait_and_are_complained_of_once() {
         let (conn, token) = rig.next_poll(secs(10));
         rig.reply(conn, |out| token.log(out, Status::FATAL, [vl2(1, VNET)]));
         told.extend(complaints(&mut rig));
-        assert!(
-            rig.engine.deadline().unwrap() >= rig.now + secs(5)
-                || rig.engine.deadline().unwrap() < rig.now + secs(30)
-        );
     }
     assert_eq!(told, [What::LogStatus(Status::FATAL)]);
     assert_eq!(acted(&mut rig), []);
@@ -396,7 +392,7 @@ fn entries_of_networks_that_nobody_has_here_are_removed() {
 
 /// B1: 32 entries, 1028 bytes for a request of 1024, are taken; more end the connection.
 #[test]
-fn b01_more_log_than_asked_for_ends_the_connection() {
+pub fn b01_more_log_than_asked_for_ends_the_connection() {
     for (entries, taken) in [(32u128, true), (33, false), (2000, false)] {
         let (mut rig, conns) = Rig::up(1);
         let (conn, token) = rig.next_poll(secs(1));

@@ -4,7 +4,10 @@
 use libvarpd as _; // The functions that the plugin around the engine binds to.
 
 mod health;
+mod hostile;
 mod log;
 mod lookups;
 mod pool;
+mod recorded;
 mod rig;
+mod streams;

@@ -86,7 +86,7 @@ fn waits_double_up_to_32_seconds_with_a_quarter_of_jitter() {
 
 /// B8: no state waits for ever.
 #[test]
-fn b08_every_state_times_out() {
+pub fn b08_every_state_times_out() {
     let lost = |rig: &mut Rig, within: u64| {
         let conn = rig.conn_to(1).unwrap();
         rig.pass(secs(within) - Duration::from_millis(1));
@@ -139,7 +139,7 @@ fn b08_a_question_times_out_though_others_are_answered() {
 
 /// B6, B7: an address that leaves DNS in any state takes its connection along, and nothing else.
 #[test]
-fn b06_b07_an_address_leaves_in_every_state() {
+pub fn b06_b07_an_address_leaves_in_every_state() {
     for stage in ["CONNECTING", "VERSIONING", "ACTIVE", "BACKOFF"] {
         let mut rig = Rig::new();
         rig.attach_as(ONE, VNET, None);
@@ -213,7 +213,7 @@ fn more_addresses_than_are_used_are_left() {
 
 /// B10: a peer that accepts and closes, or says nonsense, is not hit again and again.
 #[test]
-fn b10_backoff_goes_on_after_tcp_connects() {
+pub fn b10_backoff_goes_on_after_tcp_connects() {
     type Evil = fn(&mut Rig, ConnId);
     let evil: [(&str, Evil); 4] = [
         ("closes", |rig, conn| rig.ended(conn, None)),
@@ -256,7 +256,7 @@ fn b10_backoff_goes_on_after_tcp_connects() {
 
 /// B12: nothing of a remote is left when its last instance goes, whatever is under way.
 #[test]
-fn b12_the_last_instance_takes_everything_along() {
+pub fn b12_the_last_instance_takes_everything_along() {
     for stage in 0..5 {
         let mut rig = Rig::new();
         rig.attach_as(ONE, VNET, None);
@@ -325,7 +325,7 @@ fn b17_no_failure_is_final() {
 
 /// B16: addresses that differ in one bit are different remotes.
 #[test]
-fn b16_remotes_are_told_apart_by_every_part_of_their_key() {
+pub fn b16_remotes_are_told_apart_by_every_part_of_their_key() {
     let mut rig = Rig::new();
     let key = RemoteKey { host: HOST.into(), port: PORT, underlay_ip: ip(200), tls: None };
     let keys = [

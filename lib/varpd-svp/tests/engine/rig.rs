@@ -186,6 +186,10 @@ impl Rig {
     /// Answers the one resolution that was asked for.
     pub fn resolved(&mut self, result: Result<Vec<IpAddr>, DnsError>) {
         let [remote] = self.resolves()[..] else { panic!("not one resolution") };
+        self.answer_dns(remote, result);
+    }
+
+    pub fn answer_dns(&mut self, remote: RemoteId, result: Result<Vec<IpAddr>, DnsError>) {
         self.resolving.remove(&remote);
         self.input(Input::Resolved { remote, result });
     }
