@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: CDDL-1.0
+//! A capture, from its beginning to the counts at its end.
+
+use crate::cli::Cli;
+use crate::decode::{Decoder, Layer};
+use crate::file::{self, Counts, Interface, Writer};
+use crate::filter::{self, Filter};
+use crate::flows::Flows;
+use crate::names::{Hosts, Machine};
+use crate::packet::Packet;
+use crate::show::{Seen, Show};
+use crate::source::{self, Feed, Progress, Source};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use std::fs::File;
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+/// How often progress is shown.
+const PROGRESS: Duration = Duration::from_millis(250);
+
+/// Why a capture ends.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{0}")]
+    Filter(#[from] filter::Error),
+    #[error("{0}")]
+    Source(#[from] source::Error),
+    #[error("name a link (-d) or a file (-i) to read packets from; --help shows all options")]
+    NoSource,
+    #[error("{}: {error}", path.display())]
+    Output { path: PathBuf, error: file::Error },
+    #[error("cannot write: {0}")]
+    Write(#[from] io::Error),
+}
+
+impl Error {
+    pub fn is_broken_pipe(&self) -> bool {
+        let broken = |e: &io::Error| e.kind() == io::ErrorKind::BrokenPipe;
+        match self {
+            Error::Write(e) => broken(e),
+            Error::Output { error: file::Error::Io(e), .. } => broken(e),
+            _ => false,
+        }
+    }
+}
+
+pub fn run(cli: &Cli) -> Result<(), Error> {
+    let filter = Filter::parse(&cli.filter.join(" "), &Machine)?;
+    let sources = sources(cli)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // The second one ends the program at once.
+        signal_hook::flag::register_conditional_shutdown(signal, 130, stop.clone())?;
+        signal_hook::flag::register(signal, stop.clone())?;
+    }
+    let live = cli.files.is_empty();
+    let many = sources.len() > 1;
+    let mut sink = Sink::new(cli, live, many)?;
+    let mut feed = Feed::start(sources, stop);
+    let mut decoder = Decoder::default();
+    let mut taken = vec![0; feed.progress().len()];
+    let mut number = 0;
+    let mut failed = None;
+    let limit = cli.count.unwrap_or(u64::MAX);
+    while number < limit {
+        let (from, mut packet) = match feed.packet() {
+            Ok(Some(next)) => next,
+            Ok(None) => break,
+            // The others go on; the last to fail is told at the end.
+            Err(e) => {
+                if let Some(before) = failed.replace(e) {
+                    eprintln!("snoop: {before}");
+                }
+                continue;
+            }
+        };
+        if let Some(most) = cli.snaplen {
+            packet.truncate(most as usize);
+        }
+        let layers = decoder.decode(&packet);
+        if !filter.is_true(&packet, &layers) {
+            continue;
+        }
+        number += 1;
+        taken[from] += 1;
+        let source = &feed.progress()[from];
+        sink.packet(number, source, &packet, &layers)?;
+    }
+    let counts: Vec<_> = feed.progress().iter().zip(taken).filter_map(counts).collect();
+    sink.end(&counts)?;
+    if !cli.quiet {
+        counts.iter().for_each(report);
+    }
+    failed.map_or(Ok(()), |e| Err(e.into()))
+}
+
+/// All that the command line names.
+fn sources(cli: &Cli) -> Result<Vec<Box<dyn Source>>, Error> {
+    let mut sources = Vec::new();
+    for path in &cli.files {
+        sources.push(source::file(path)?);
+    }
+    for name in &cli.links {
+        sources.push(link(cli, name)?);
+    }
+    if sources.is_empty() { Err(Error::NoSource) } else { Ok(sources) }
+}
+
+/// Starts to capture a link: of a simulated host, if one is named, else of this machine.
+fn link(cli: &Cli, name: &str) -> Result<Box<dyn Source>, Error> {
+    let root = devctl::Root::from_env_or(cli.root.clone());
+    Ok(source::simulated_link(&root, name)?)
+}
+
+/// What became of a source that is live.
+fn counts((progress, packets): (&Arc<Progress>, u64)) -> Option<(Interface, Counts)> {
+    let interface = Interface { name: progress.name.clone(), link: progress.link? };
+    Some((interface, Counts { packets, dropped: progress.dropped() }))
+}
+
+fn report((interface, counts): &(Interface, Counts)) {
+    let dropped = match counts.dropped {
+        Some(n) => format!("{n} dropped"),
+        None => "dropped ones are not counted".into(),
+    };
+    eprintln!("{}: {} packets, {dropped}", interface.name, counts.packets);
+}
+
+/// What becomes of the packets that the filter lets through.
+enum Sink {
+    Show { show: Box<Show>, to: Box<dyn Write>, many: bool },
+    File { writer: Writer<BufWriter<File>>, path: PathBuf, shown: Option<Instant> },
+    Flows { flows: Flows, hosts: Hosts, json: bool },
+}
+
+impl Sink {
+    fn new(cli: &Cli, live: bool, many: bool) -> Result<Sink, Error> {
+        let hosts = match cli.numeric {
+            true => Hosts::default(),
+            false => Hosts::read(Path::new("/etc/hosts")),
+        };
+        if cli.flows {
+            return Ok(Sink::Flows { flows: Flows::default(), hosts, json: cli.json });
+        }
+        let Some(path) = &cli.output else {
+            // Line by line, for who watches; a file's packets are all there at once.
+            let to: Box<dyn Write> = match live {
+                true => Box::new(io::stdout()),
+                false => Box::new(BufWriter::new(io::stdout())),
+            };
+            let show = Show::new(cli.detail(), cli.bytes, cli.time, hosts);
+            return Ok(Sink::Show { show: Box::new(show), to, many });
+        };
+        let file = File::create(path)
+            .map_err(|e| Error::Output { path: path.clone(), error: e.into() })?;
+        let writer = Writer::new(BufWriter::new(file), path, cli.snaplen.unwrap_or(0));
+        let shown = (live && !cli.quiet && io::stderr().is_terminal()).then(Instant::now);
+        Ok(Sink::File { writer, path: path.clone(), shown })
+    }
+
+    fn packet(
+        &mut self,
+        number: u64,
+        source: &Progress,
+        packet: &Packet,
+        layers: &[Layer<'_>],
+    ) -> Result<(), Error> {
+        match self {
+            Sink::Show { show, to, many } => {
+                let source = many.then_some(source.name.as_str());
+                let text = show.packet(&Seen { number, source, packet, layers });
+                to.write_all(text.as_bytes())?;
+            }
+            Sink::File { writer, path, shown } => {
+                let from = Interface { name: source.name.clone(), link: packet.link };
+                writer
+                    .packet(&from, packet, source.dropped().unwrap_or(0))
+                    .map_err(|error| Error::Output { path: path.clone(), error })?;
+                if shown.is_some_and(|t| t.elapsed() >= PROGRESS) {
+                    *shown = Some(Instant::now());
+                    eprint!("\r{number} ");
+                }
+            }
+            Sink::Flows { flows, .. } => flows.add(layers, packet.length),
+        }
+        Ok(())
+    }
+
+    fn end(self, counts: &[(Interface, Counts)]) -> Result<(), Error> {
+        match self {
+            Sink::Show { mut to, .. } => Ok(to.flush()?),
+            Sink::File { writer, path, shown } => {
+                if shown.is_some() {
+                    eprint!("\r");
+                }
+                writer.end(counts).map_err(|error| Error::Output { path, error })
+            }
+            Sink::Flows { flows, hosts, json } => {
+                let text = if json { flows.json(&hosts) } else { flows.table(&hosts) };
+                Ok(io::stdout().write_all(text.as_bytes())?)
+            }
+        }
+    }
+}
