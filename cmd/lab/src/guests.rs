@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
 use std::process::Command;
+use std::time::Duration;
 
 pub use fkadm::proto::{PingReport, TcpReport};
 
@@ -86,6 +87,18 @@ pub fn ping_briefly(host: &Host, vnic: &str, to: IpAddr, count: u32) -> Result<P
     ping.interval_ms = 10;
     ping.timeout_ms = 1000;
     Ok(client(host)?.guest_ping(ping)?)
+}
+
+/// Whether a ping is answered within a time.
+///
+/// # Errors
+/// The guest cannot send.
+pub fn ping_once(host: &Host, vnic: &str, to: IpAddr, within: Duration) -> Result<bool> {
+    let mut ping = Ping::new(vnic, to);
+    ping.count = 1;
+    ping.interval_ms = 0;
+    ping.timeout_ms = u32::try_from(within.as_millis())?;
+    Ok(client(host)?.guest_ping(ping)?.received > 0)
 }
 
 /// Moves a stream between guests of two hosts and compares checksums.

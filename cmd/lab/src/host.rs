@@ -5,6 +5,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -31,7 +32,7 @@ pub struct Host {
 /// A daemon of a host. The newest is stopped first.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub struct Daemon {
-    /// `fakekerneld` or `varpd`.
+    /// `fakekerneld`, `varpd` or `portolan`.
     pub program: String,
     /// Process id.
     pub pid: i32,
@@ -97,18 +98,55 @@ impl Host {
         std::fs::create_dir_all(root.join("log"))
             .with_context(|| format!("cannot create {}", root.display()))?;
         let mut host = Host { name: name.into(), root, daemons: Vec::new() };
-        let kernel: Vec<&OsStr> = modules.args.iter().map(OsString::as_os_str).collect();
+        let root = host.root.clone();
+        let below = [OsStr::new("-R"), root.as_os_str()];
+        let ready = |socket: &'static str| {
+            let socket = root.join(socket);
+            move || {
+                std::os::unix::net::UnixStream::connect(&socket).is_ok() || seqpacket_ready(&socket)
+            }
+        };
+        let modules: Vec<&OsStr> = modules.args.iter().map(OsString::as_os_str).collect();
+        let args = [&below, &modules[..]].concat();
         let started = host
-            .spawn("fakekerneld", &kernel, "var/run/fakekerneld.sock", lifetime)
+            .spawn("fakekerneld", &args, ready("var/run/fakekerneld.sock"), lifetime)
             .and_then(|()| {
-                let args = [OsStr::new("-f"), OsStr::new("-i"), plugins.as_os_str()];
-                host.spawn("varpd", &args, "var/run/varpd/varpd.door", lifetime)
+                let args = [&below, &[OsStr::new("-f"), OsStr::new("-i"), plugins.as_os_str()][..]]
+                    .concat();
+                host.spawn("varpd", &args, ready("var/run/varpd/varpd.door"), lifetime)
             });
+        host.or_stopped(started)
+    }
+
+    /// Starts a portolan that listens at these addresses, for hosts and for administration.
+    ///
+    /// # Errors
+    /// As [`Host::start`].
+    pub fn start_directory(
+        name: &str,
+        root: PathBuf,
+        svp: SocketAddr,
+        api: SocketAddr,
+        lifetime: Lifetime,
+    ) -> Result<Host> {
+        std::fs::create_dir_all(root.join("log"))
+            .with_context(|| format!("cannot create {}", root.display()))?;
+        let mut host = Host { name: name.into(), root, daemons: Vec::new() };
+        let store = host.root.join("portolan.redb");
+        let (svp_text, api_text) = (svp.to_string(), api.to_string());
+        let args = ["--listen", &svp_text, "--api", &api_text, "--store"].map(OsStr::new);
+        let args = [&args[..], &[store.as_os_str()]].concat();
+        let ready = || [svp, api].iter().all(|addr| TcpStream::connect(addr).is_ok());
+        let started = host.spawn("portolan", &args, ready, lifetime);
+        host.or_stopped(started)
+    }
+
+    fn or_stopped(mut self, started: Result<()>) -> Result<Host> {
         match started {
-            Ok(()) => Ok(host),
+            Ok(()) => Ok(self),
             Err(e) => {
-                host.stop();
-                Err(e).with_context(|| format!("host {name}"))
+                self.stop();
+                Err(e).with_context(|| format!("host {}", self.name))
             }
         }
     }
@@ -123,13 +161,14 @@ impl Host {
         &mut self,
         program: &str,
         args: &[&OsStr],
-        ready: &str,
+        ready: impl Fn() -> bool,
         lifetime: Lifetime,
     ) -> Result<()> {
         let log_path = self.root.join("log").join(format!("{program}.log"));
         let log = File::create(&log_path)?;
         let mut cmd = applet(program)?;
-        cmd.arg("-R").arg(&self.root).args(args);
+        // By this the svp plugin finds the host's /etc/hosts.
+        cmd.args(args).env("OVERLAY_ROOT", &self.root);
         cmd.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         // Not in the terminal's process group: Ctrl-C is the lab's to handle, and it stops hosts in order.
         cmd.process_group(0);
@@ -145,9 +184,7 @@ impl Host {
             if let Some(status) = child.try_wait()? {
                 bail!("{program} ended at start ({status}): {}", tail(&log_path));
             }
-            if std::os::unix::net::UnixStream::connect(self.root.join(ready)).is_ok()
-                || seqpacket_ready(&self.root.join(ready))
-            {
+            if ready() {
                 return Ok(());
             }
             ensure!(
@@ -195,6 +232,13 @@ impl Host {
         Ok(String::from_utf8_lossy(&out.stdout).into_owned())
     }
 
+    /// Ends the daemons at once, as a crash of the machine would.
+    pub fn kill(&mut self) {
+        while let Some(d) = self.daemons.pop() {
+            d.kill();
+        }
+    }
+
     /// Stops the daemons, newest first, and waits for them.
     ///
     /// Returns what did not go as it should: a daemon that had to be killed or that failed at its end.
@@ -216,6 +260,16 @@ impl Daemon {
         self.pid > 0 && start_time(self.pid) == Some(self.started)
     }
 
+    fn kill(&self) {
+        if let Some(pid) = Pid::from_raw(self.pid).filter(|_| self.alive()) {
+            let _ = rustix::process::kill_process(pid, Signal::KILL);
+            let deadline = Instant::now() + STOP_LIMIT;
+            while reap(pid).is_none() && self.alive() && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+
     fn stop(&self) -> Option<String> {
         let pid = Pid::from_raw(self.pid)?;
         if !self.alive() {
@@ -230,9 +284,7 @@ impl Daemon {
             std::thread::sleep(Duration::from_millis(5));
         }
         if self.alive() {
-            let _ = rustix::process::kill_process(pid, Signal::KILL);
-            std::thread::sleep(Duration::from_millis(50));
-            let _ = reap(pid);
+            self.kill();
             return Some(format!("did not stop within {STOP_LIMIT:?} and was killed"));
         }
         None

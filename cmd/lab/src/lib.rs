@@ -10,15 +10,18 @@
 //!
 //! A *topology* names hosts, their overlay links and their guests. A *lab* is a topology that is up. Every *host* has
 //! a root directory of its own, so all of them run on one machine without privilege; guests are inside fakekerneld
-//! unless `--netns` asks for namespaces, which needs root.
+//! unless `--netns` asks for namespaces, which needs root. A *directory* is a portolan, which hosts with the svp plugin
+//! ask; it has a root directory too.
 //!
-//! This one executable holds the other programs too (`dladm`, `fakekerneld`, `fkadm`, `varpd`, `varpdadm`), and is any
-//! of them when called by that name. So a lab starts its daemons from itself: what runs is what was built with it.
+//! This one executable holds the other programs too (`dladm`, `fakekerneld`, `fkadm`, `portolan`, `portolanadm`,
+//! `varpd`, `varpdadm`), and is any of them when called by that name. So a lab starts its daemons from itself: what runs
+//! is what was built with it.
 //!
 //! Invariants: daemons are stopped newest first (varpd before its kernel). The demo's daemons die with the demo,
 //! whatever ends it; those of `lab up` are recorded in [`state`] before they are used, so `lab down` finds them.
 
 mod demo;
+mod directory;
 mod guests;
 pub mod host;
 mod hosts_file;
@@ -46,9 +49,12 @@ struct Cli {
 enum Cmd {
     /// Hosts and one overlay: lookups, ping, TCP, a guest that moves, counters; then clean up. About half a minute.
     Demo {
-        /// How hosts find guests: in a file, among three hosts, or not at all, between two.
-        #[arg(long, value_enum, default_value_t = demo::Plugin::Files)]
+        /// How hosts find guests: by asking a directory or in a file, among three hosts, or not at all, between two.
+        #[arg(long, value_enum, default_value_t = demo::Plugin::Svp)]
         plugin: demo::Plugin,
+        /// With svp: start two directories under one name, and kill one of them.
+        #[arg(long)]
+        lose_a_directory: bool,
         /// Print the result as one JSON object on standard output (progress goes to standard error).
         #[arg(long)]
         json: bool,
@@ -113,6 +119,8 @@ pub fn main() -> ExitCode {
             "dladm" => dladm::main(args),
             "fakekerneld" => fakekerneld::main(args),
             "fkadm" => fkadm::main(args),
+            "portolan" => portolan::run::main(args),
+            "portolanadm" => portolan::adm::main(args),
             "varpdadm" => varpdadm::main(args),
             _ => varpd::main(args),
         };
@@ -128,8 +136,11 @@ pub fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
-        Cmd::Demo { plugin, json, tcp, modload } => {
-            demo::demo(plugin, json, tcp << 20, &Modules::new(modload.as_deref())?)
+        Cmd::Demo { plugin, lose_a_directory, json, tcp, modload } => {
+            let svp = plugin == demo::Plugin::Svp;
+            ensure!(svp || !lose_a_directory, "only svp has directories to lose");
+            let show = demo::Show { plugin, lose_a_directory, json, tcp_bytes: tcp << 20 };
+            demo::demo(&show, &Modules::new(modload.as_deref())?)
         }
         Cmd::Up { topology, netns, modload } => {
             running::up(&topology, netns, &Modules::new(modload.as_deref())?)

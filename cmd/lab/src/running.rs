@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! `lab up`, `down`, `status` and `exec`: labs that outlive the command.
 
+use crate::directory;
 use crate::guests;
 use crate::host::{Host, Lifetime, Modules};
 use crate::hosts_file;
@@ -20,6 +21,9 @@ pub fn make_links(host: &Host, topology: &Topology, h: &topology::Host) -> Resul
         let mut props = o.property_list();
         if let Some(path) = hosts_file::write(topology, host, o)? {
             props += &format!(",{}={}", hosts_file::CONFIG, path.display());
+        }
+        if let Some(svp) = directory::properties(o) {
+            props += &format!(",{svp}");
         }
         host.dladm(&[
             "create-overlay",
@@ -128,7 +132,12 @@ fn start(
         hosts.push(Host::start(&h.name, root, &dir.plugins(), modules, Lifetime::Detached)?);
         dir.save(text, hosts, spaces)?;
     }
+    let directories = directory::start(topology, dir, Lifetime::Detached, hosts);
+    dir.save(text, hosts, spaces)?;
+    directories?;
+    // Directories come behind the hosts.
     for (host, h) in hosts.iter().zip(&topology.hosts) {
+        directory::name(topology, host)?;
         make_links(host, topology, h)?;
         for g in &h.guests {
             if netns {
@@ -188,10 +197,12 @@ pub fn status(json: bool) -> Result<ExitCode> {
         let (topology, hosts, netns) = LabDir::of(&name).load()?;
         let mut shown = Vec::new();
         for h in &hosts {
+            let is_directory = topology.directories.iter().any(|d| d.name == h.name);
+            let all = if is_directory { 1 } else { 2 };
             let alive =
-                h.daemons().iter().all(crate::host::Daemon::alive) && h.daemons().len() == 2;
+                h.daemons().iter().all(crate::host::Daemon::alive) && h.daemons().len() == all;
             healthy &= alive;
-            let links = if alive { guests::links(h)? } else { Vec::new() };
+            let links = if alive && !is_directory { guests::links(h)? } else { Vec::new() };
             shown.push(serde_json::json!({
                 "name": h.name, "root": h.root, "running": alive, "daemons": h.daemons(), "links": links,
             }));
@@ -269,6 +280,9 @@ pub fn exec(lab: &str, target: &str, command: &[OsString]) -> Result<ExitCode> {
         path.push(p);
     }
     cmd.args(args).env("PATH", &path).env("OVERLAY_ROOT", &host.root);
+    if let Some(url) = directory::url(&topology, &host.name) {
+        cmd.env("PORTOLAN_URL", url);
+    }
     let status = cmd.status().with_context(|| format!("cannot run {}", program.display()))?;
     Ok(ExitCode::from(status.code().and_then(|c| u8::try_from(c).ok()).unwrap_or(1)))
 }

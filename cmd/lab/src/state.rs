@@ -17,7 +17,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// The programs in this executable.
-pub const APPLETS: &[&str] = &["dladm", "fakekerneld", "fkadm", "varpd", "varpdadm"];
+pub const APPLETS: &[&str] =
+    &["dladm", "fakekerneld", "fkadm", "portolan", "portolanadm", "varpd", "varpdadm"];
 
 /// The directory that holds all labs of this user.
 #[must_use]
@@ -42,7 +43,7 @@ pub struct LabDir {
 pub struct Record {
     /// The text of the topology.
     pub topology: String,
-    /// Daemons of each host, by host name.
+    /// Daemons of each host and each directory, by name.
     pub hosts: Vec<(String, Vec<Daemon>)>,
     /// Network namespaces made for guests.
     pub netns: Vec<String>,

@@ -17,6 +17,8 @@ pub const READY: &[(&str, &str)] = &[
     ("two-vnets", include_str!("../topologies/two-vnets.toml")),
     ("jumbo", include_str!("../topologies/jumbo.toml")),
     ("ipv6-underlay", include_str!("../topologies/ipv6-underlay.toml")),
+    ("directory", include_str!("../topologies/directory.toml")),
+    ("two-directories", include_str!("../topologies/two-directories.toml")),
 ];
 
 /// A lab.
@@ -25,9 +27,22 @@ pub const READY: &[(&str, &str)] = &[
 pub struct Topology {
     /// Names the lab's state directory and its network namespaces.
     pub name: String,
+    /// Directories that hosts with the svp plugin ask.
+    #[serde(rename = "directory", default)]
+    pub directories: Vec<Directory>,
     /// The hosts, in the order in which they are started.
     #[serde(rename = "host")]
     pub hosts: Vec<Host>,
+}
+
+/// A portolan. All of a lab have the same records, and hosts know them by one name.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Directory {
+    /// Names the directory in the lab.
+    pub name: String,
+    /// Loopback address of this machine that it listens at.
+    pub listen: IpAddr,
 }
 
 /// One host: a kernel, a varpd, and a root directory of its own.
@@ -124,6 +139,16 @@ impl Topology {
         ensure!(!self.hosts.is_empty(), "a lab needs at least one [[host]]");
         let mut hosts = BTreeSet::new();
         let mut vnics = BTreeSet::new();
+        for d in &self.directories {
+            check_name("directory", &d.name)?;
+            ensure!(hosts.insert(&d.name), "two directories are named {}", d.name);
+            ensure!(
+                d.listen.is_loopback(),
+                "directory {}: {} is no loopback address",
+                d.name,
+                d.listen
+            );
+        }
         for h in &self.hosts {
             check_name("host", &h.name)?;
             ensure!(
@@ -131,13 +156,20 @@ impl Topology {
                 "host name {:?} is taken by a directory of the lab",
                 h.name
             );
-            ensure!(hosts.insert(&h.name), "two hosts are named {}", h.name);
+            ensure!(hosts.insert(&h.name), "two hosts or directories are named {}", h.name);
             let mut links = BTreeSet::new();
             for o in &h.overlays {
                 let at = || format!("host {}, overlay {}", h.name, o.name);
                 ensure!(links.insert(&o.name), "{}: the name is used twice", at());
                 ensure!(o.vnet < 1 << 24, "{}: vnet {} exceeds 24 bits", at(), o.vnet);
                 ensure!(o.port != 0, "{}: port 0", at());
+                ensure!(
+                    o.search != "svp"
+                        || o.props.contains_key("svp/host")
+                        || !self.directories.is_empty(),
+                    "{}: svp needs a [[directory]], or a svp/host of its own",
+                    at()
+                );
                 if let Some(mtu) = o.mtu {
                     ensure!((576..=8900).contains(&mtu), "{}: mtu {mtu} is not 576-8900", at());
                 }
@@ -233,6 +265,7 @@ mod tests {
             ("10.77.0.1/24", "10.77.0.1/33", "too long"),
             ("vnet = 100", "vnet = 16777216", "24 bits"),
             ("name = \"h2\"", "name = \"h1\"", "two hosts"),
+            ("search = \"direct\"", "search = \"svp\"", "needs a [[directory]]"),
             ("vnic = \"g2\"", "vnic = \"g1\"", "another host"),
             ("name = \"two-hosts\"", "name = \"../x\"", "bad lab name"),
             ("search = \"direct\"", "serach = \"direct\"", "serach"),

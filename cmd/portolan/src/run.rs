@@ -8,10 +8,13 @@ use crate::metrics::Metrics;
 use crate::notify;
 use crate::serve::{Security, Server};
 use crate::store::{Engine, StoreError, file, memory};
-use slog::{Logger, info, warn};
+use clap::Parser;
+use slog::{Drain, Level, LevelFilter, Logger, error, info, o, warn};
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpSocket};
@@ -46,6 +49,35 @@ impl RunError {
 
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 4096;
+
+/// The whole program; `args` start with its name. A library function, so that the lab holds this program
+/// too.
+#[must_use]
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args = Args::parse_from(args);
+    let level = if args.verbose { Level::Debug } else { Level::Info };
+    let drain = slog_bunyan::with_name("portolan", std::io::stdout()).build();
+    let drain = Mutex::new(LevelFilter::new(drain, level)).fuse();
+    let log = Logger::root(drain, o!());
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(e) => return end(&log, &RunError::System(format!("no threads: {e}"))),
+    };
+    let result = runtime.block_on(run(args, log.clone()));
+    // Whoever did not end within the time to drain does not keep us.
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => end(&log, &e),
+    }
+}
+
+/// Where a person looks, and where a log collector does.
+fn end(log: &Logger, e: &RunError) -> ExitCode {
+    eprintln!("portolan: {e}");
+    error!(log, "{}", e);
+    ExitCode::from(e.exit_code())
+}
 
 /// Runs until SIGTERM or SIGINT.
 pub async fn run(args: Args, log: Logger) -> Result<(), RunError> {

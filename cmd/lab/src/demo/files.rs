@@ -1,29 +1,12 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! What the demo shows of lookups: how a guest finds another for the first time, and what an edited file does.
+//! What the demo shows of the files plugin: what an edited file does.
 
-use super::watch::{Answered, Watch};
+use super::contact::{ping, reach, take};
 use super::{Interrupt, Progress, plain};
-use crate::guests;
 use crate::host::Host;
 use crate::hosts_file;
-use crate::running::make_vnic;
-use crate::topology::{Guest, Topology};
+use crate::topology::Topology;
 use anyhow::{Context, Result, bail, ensure};
-use std::net::IpAddr;
-
-/// Pings to reach a guest for the first time.
-const ATTEMPTS: u32 = 10;
-/// Echo requests before and after a file is edited.
-const PINGS: u32 = 20;
-
-/// A guest's first packet to another.
-#[derive(serde::Serialize)]
-pub struct Contact {
-    #[serde(flatten)]
-    answered: Answered,
-    /// Frames for which the kernel had no destination and asked varpd: the question, and the packet itself.
-    misses: u64,
-}
 
 /// A guest that went to another host.
 #[derive(serde::Serialize)]
@@ -50,39 +33,6 @@ impl std::fmt::Display for Move {
     }
 }
 
-/// The first packets from one guest to another, for each address.
-pub fn first_contact(
-    p: &Progress,
-    host: &Host,
-    from: &Guest,
-    to: &Guest,
-    stop: &Interrupt,
-) -> Result<Vec<Contact>> {
-    p.step(&format!("the first packets from {} to {}", from.vnic, to.vnic));
-    p.command(host, &["show-overlay", "-t"])?;
-    let mut all = Vec::new();
-    for address in &to.address {
-        let address = plain(address)?;
-        let misses = || counter(host, "cache_misses");
-        let (watch, before) = (Watch::start(host, &from.vnic, address)?, misses()?);
-        reach(host, &from.vnic, address)?;
-        let contact = Contact { answered: watch.answered()?, misses: misses()? - before };
-        let a = &contact.answered;
-        p.say(&format!(
-            "  {}: who has {address}? varpd: {}, after {:.0} us; the kernel asked varpd {} times",
-            a.protocol, a.mac, a.microseconds, contact.misses
-        ));
-        all.push(contact);
-        stop.check()?;
-    }
-    p.command(host, &["show-overlay", "-t"])?;
-    Ok(all)
-}
-
-fn counter(host: &Host, name: &str) -> Result<u64> {
-    Ok(guests::counters(host)?.get(name).copied().unwrap_or(0))
-}
-
 /// Takes the guest of the second host to the third, edits the files, and looks whether traffic follows.
 pub fn follow(p: &Progress, t: &Topology, hosts: &[Host], stop: &Interrupt) -> Result<Move> {
     let mut moved = t.clone();
@@ -94,12 +44,7 @@ pub fn follow(p: &Progress, t: &Topology, hosts: &[Host], stop: &Interrupt) -> R
     let asker = t.hosts.first().and_then(|h| h.guests.first()).context("no guest asks")?;
     let address = plain(guest.address.first().context("no address")?)?;
 
-    p.step(&format!("{} goes from {} to {}, with its addresses", guest.vnic, h2.name, h3.name));
-    guests::detach(h2, &guest.vnic)?;
-    p.command(h2, &["delete-vnic", &guest.vnic])?;
-    make_vnic(h3, &guest)?;
-    p.command(h3, &["show-vnic"])?;
-    guests::attach(h3, &guest)?;
+    take(p, &guest, h2, h3)?;
     let before = ping(p, h1, &asker.vnic, address)?;
     ensure!(before.received == 0, "frames to {} reach a host that no file names", guest.vnic);
     stop.check()?;
@@ -125,21 +70,4 @@ pub fn follow(p: &Progress, t: &Topology, hosts: &[Host], stop: &Interrupt) -> R
         sent_after: after.sent,
         received_after: after.received,
     })
-}
-
-/// Pings until an answer comes. smoltcp throws away an answer for which it must first ask where it goes, so the first
-/// ping may be lost.
-fn reach(host: &Host, vnic: &str, to: IpAddr) -> Result<()> {
-    for _ in 0..ATTEMPTS {
-        if guests::ping_briefly(host, vnic, to, 1)?.received > 0 {
-            return Ok(());
-        }
-    }
-    bail!("no ping to {to} was answered")
-}
-
-fn ping(p: &Progress, host: &Host, vnic: &str, to: IpAddr) -> Result<guests::PingReport> {
-    let r = guests::ping_briefly(host, vnic, to, PINGS)?;
-    p.say(&format!("  {vnic} to {to}: {} sent, {} received", r.sent, r.received));
-    Ok(r)
 }

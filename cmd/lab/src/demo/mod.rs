@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! `lab demo`: what all of it does, seen working in half a minute.
+//! `lab demo`: what all of it does, seen working in less than half a minute.
 
+mod contact;
 mod files;
+mod svp;
 mod watch;
 
+use crate::directory;
 use crate::guests::{self, PingReport, TcpReport};
 use crate::host::{Daemon, Host, Lifetime, Modules};
 use crate::hosts_file;
@@ -23,16 +26,33 @@ const PINGS: u32 = 20;
 /// The lookup plugin that the demo is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Plugin {
+    /// Three hosts; a directory says where guests are.
+    Svp,
     /// Three hosts; a file says where guests are.
     Files,
     /// Two hosts; each sends everything to the other.
     Direct,
 }
 
-impl Plugin {
-    /// The ready topology, and the beginning of its underlay addresses.
-    fn topology(self) -> (&'static str, &'static str) {
-        match self {
+/// What is to be shown.
+#[derive(Clone, Copy, Debug)]
+pub struct Show {
+    /// How hosts find guests.
+    pub plugin: Plugin,
+    /// Two directories, of which one is killed.
+    pub lose_a_directory: bool,
+    /// The result is one JSON object on standard output.
+    pub json: bool,
+    /// Of the stream.
+    pub tcp_bytes: u64,
+}
+
+impl Show {
+    /// The ready topology, and the beginning of its addresses.
+    fn topology(&self) -> (&'static str, &'static str) {
+        match self.plugin {
+            Plugin::Svp if self.lose_a_directory => ("two-directories", "127.64.7."),
+            Plugin::Svp => ("directory", "127.64.6."),
             Plugin::Files => ("three-hosts", "127.64.5."),
             Plugin::Direct => ("two-hosts", "127.64.1."),
         }
@@ -42,21 +62,42 @@ impl Plugin {
 /// The result, as `--json` prints it.
 #[derive(serde::Serialize)]
 struct Summary {
-    /// `files` or `direct`.
+    /// `svp`, `files` or `direct`.
     plugin: String,
     /// Hosts with their underlay address.
     hosts: Vec<HostSummary>,
     /// Lookups by the first packets to each address of a guest; empty with `direct`.
-    first_contact: Vec<files::Contact>,
+    first_contact: Vec<contact::Contact>,
+    /// What lookups cost, with `svp`.
+    misses: Option<svp::Misses>,
     /// The series of pings, all together.
     ping: PingReport,
     tcp: TcpReport,
-    /// The guest that moved, with `files`.
-    moved: Option<files::Move>,
+    /// The directory that was lost, if one was to be.
+    lost: Option<svp::Loss>,
+    /// The guest that moved, except with `direct`.
+    moved: Option<Moved>,
     /// Frames dropped, by reason, over all hosts. Empty when none was.
     drops: BTreeMap<String, u64>,
     /// Seconds from start to the end of the clean-up.
     seconds: f64,
+}
+
+/// A guest that went to another host.
+#[derive(serde::Serialize)]
+#[serde(untagged)]
+enum Moved {
+    Files(files::Move),
+    Svp(svp::Move),
+}
+
+impl std::fmt::Display for Moved {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Moved::Files(m) => m.fmt(f),
+            Moved::Svp(m) => m.fmt(f),
+        }
+    }
 }
 
 #[derive(serde::Serialize)]
@@ -100,16 +141,18 @@ impl Progress {
 ///
 /// # Errors
 /// Something did not work. All that was started is stopped and removed all the same.
-pub fn demo(plugin: Plugin, json: bool, tcp_bytes: u64, modules: &Modules) -> Result<ExitCode> {
-    let progress = Progress { json, start: Instant::now() };
-    let (text, name) = own_topology(plugin)?;
+pub fn demo(what: &Show, modules: &Modules) -> Result<ExitCode> {
+    let progress = Progress { json: what.json, start: Instant::now() };
+    let (text, name) = own_topology(what)?;
     let topology = Topology::parse(&text)?;
     let dir = LabDir::of(&name);
     dir.create()?;
     let stop = Interrupt::install()?;
-    let mut hosts = Vec::new();
-    let result = show(&progress, &topology, &dir, modules, tcp_bytes, &mut hosts, &stop);
+    let (mut hosts, mut directories) = (Vec::new(), Vec::new());
+    let result = start(&progress, &topology, &dir, modules, &mut hosts, &mut directories, &stop)
+        .and_then(|()| show(&progress, &topology, what, &hosts, &mut directories, &stop));
     progress.step("cleaning up");
+    hosts.append(&mut directories);
     let mut complaints: Vec<String> = hosts.iter_mut().rev().flat_map(Host::stop).collect();
     if stop.came() {
         // The interrupt ended the daemons before we did.
@@ -129,8 +172,8 @@ pub fn demo(plugin: Plugin, json: bool, tcp_bytes: u64, modules: &Modules) -> Re
 }
 
 /// The plugin's topology on addresses of this process's own, so that demos do not meet.
-fn own_topology(plugin: Plugin) -> Result<(String, String)> {
-    let (topology, underlay) = plugin.topology();
+fn own_topology(what: &Show) -> Result<(String, String)> {
+    let (topology, underlay) = what.topology();
     let pid = std::process::id();
     let (a, b) = (65 + (pid >> 8) % 62, pid % 256);
     let name = format!("demo-{pid}");
@@ -145,15 +188,27 @@ fn own_topology(plugin: Plugin) -> Result<(String, String)> {
     ))
 }
 
-fn show(
+/// Starts everything.
+fn start(
     p: &Progress,
     t: &Topology,
     dir: &LabDir,
     modules: &Modules,
-    tcp_bytes: u64,
     hosts: &mut Vec<Host>,
+    directories: &mut Vec<Host>,
     stop: &Interrupt,
-) -> Result<Summary> {
+) -> Result<()> {
+    if !t.directories.is_empty() {
+        p.step("starting a directory (portolan) that knows all guests");
+        let started = directory::start(t, dir, Lifetime::WithLab, directories);
+        for d in directories.iter() {
+            stop.watch(d.daemons());
+            for daemon in d.daemons() {
+                p.say(&format!("  {}: {} (pid {})", d.name, daemon.program, daemon.pid));
+            }
+        }
+        started?;
+    }
     p.step(&format!("starting {} hosts, each a kernel (fakekerneld) and a varpd", t.hosts.len()));
     for h in &t.hosts {
         let root = dir.host_root(&h.name);
@@ -171,6 +226,7 @@ fn show(
     }
     p.step("an overlay link and a VNIC on each host, made with dladm");
     for (host, h) in hosts.iter().zip(&t.hosts) {
+        directory::name(t, host)?;
         make_links(host, t, h)?;
         p.command(host, &["show-link"])?;
         stop.check()?;
@@ -182,6 +238,17 @@ fn show(
             p.say(&format!("  {} on {}: {}", g.vnic, host.name, g.address.join(", ")));
         }
     }
+    Ok(())
+}
+
+fn show(
+    p: &Progress,
+    t: &Topology,
+    what: &Show,
+    hosts: &[Host],
+    directories: &mut Vec<Host>,
+    stop: &Interrupt,
+) -> Result<Summary> {
     let (Some(h1), Some(h2), Some(g1), Some(g2)) = (
         hosts.first(),
         hosts.get(1),
@@ -191,16 +258,23 @@ fn show(
         bail!("the demo's topology lacks a guest");
     };
     let overlay = t.hosts.first().and_then(|h| h.overlays.first()).context("no overlay")?;
-    let file = hosts_file::path(h1, overlay);
-    let first_contact = match &file {
-        Some(file) => {
+    match what.plugin {
+        Plugin::Svp => svp::connected(p, t, hosts, stop)?,
+        Plugin::Files => {
+            let file = hosts_file::path(h1, overlay).context("no file")?;
             p.say(&format!("\n{}# cat {}", h1.name, file.display()));
             p.say(std::fs::read_to_string(file)?.trim_end());
-            files::first_contact(p, h1, g1, g2, stop)?
         }
-        None => Vec::new(),
+        Plugin::Direct => {}
+    }
+    let first_contact = match what.plugin {
+        Plugin::Direct => Vec::new(),
+        _ => contact::first_contact(p, h1, g1, g2, stop)?,
     };
     let ping = pings(p, h1, &g1.vnic, &g2.address, stop)?;
+    let misses =
+        (what.plugin == Plugin::Svp).then(|| svp::misses(p, t, h1, g1, g2, stop)).transpose()?;
+    let tcp_bytes = what.tcp_bytes;
     p.step(&format!("{} MiB of TCP from {} to {}", tcp_bytes >> 20, g1.vnic, g2.vnic));
     let to = plain(g2.address.first().context("no address")?)?;
     let tcp = guests::tcp(h1, &g1.vnic, h2, &g2.vnic, to, tcp_bytes)?;
@@ -209,7 +283,13 @@ fn show(
         "  {} bytes in {:.2} s: {:.2} Gb/s, checksum {} at both ends",
         tcp.bytes, tcp.seconds, tcp.gbps, tcp.checksum
     ));
-    let moved = file.map(|_| files::follow(p, t, hosts, stop)).transpose()?;
+    let lost =
+        what.lose_a_directory.then(|| svp::lose(p, t, hosts, directories, stop)).transpose()?;
+    let moved = match what.plugin {
+        Plugin::Svp => Some(Moved::Svp(svp::follow(p, t, hosts, directories, stop)?)),
+        Plugin::Files => Some(Moved::Files(files::follow(p, t, hosts, stop)?)),
+        Plugin::Direct => None,
+    };
     p.step("what the operator sees");
     p.command(h1, &["show-overlay"])?;
     for view in ["-t", "-f"] {
@@ -243,7 +323,18 @@ fn show(
         ));
     }
     let plugin = overlay.search.clone();
-    Ok(Summary { plugin, hosts: summaries, first_contact, ping, tcp, moved, drops, seconds: 0.0 })
+    Ok(Summary {
+        plugin,
+        hosts: summaries,
+        first_contact,
+        misses,
+        ping,
+        tcp,
+        lost,
+        moved,
+        drops,
+        seconds: 0.0,
+    })
 }
 
 /// Small and full-sized echo requests to each address.
@@ -320,12 +411,18 @@ fn report(p: &Progress, s: &Summary) -> Result<()> {
         s.ping.sent, s.ping.received, s.ping.rtt_us.avg
     );
     println!("  tcp       {} bytes intact, {:.2} Gb/s", s.tcp.bytes, s.tcp.gbps);
+    if let Some(m) = &s.misses {
+        println!("  lookups   {m}");
+    }
+    if let Some(l) = &s.lost {
+        println!("  lost      {l}");
+    }
     if let Some(m) = &s.moved {
         println!("  moved     {m}");
     }
     // A question that varpd answers goes no further.
     let answered =
-        if s.plugin == "files" { " (lookup_drop: questions that varpd answered)" } else { "" };
+        if s.plugin == "direct" { "" } else { " (lookup_drop: questions that varpd answered)" };
     println!("  dropped   {drops}{answered}");
     println!("  time      {:.1} s", s.seconds);
     Ok(())
@@ -335,7 +432,7 @@ fn report(p: &Progress, s: &Summary) -> Result<()> {
 fn logs(hosts: &[Host]) -> String {
     let mut text = String::new();
     for h in hosts {
-        for program in ["fakekerneld", "varpd"] {
+        for program in ["fakekerneld", "varpd", "portolan"] {
             let log = std::fs::read_to_string(h.root.join(format!("log/{program}.log")))
                 .unwrap_or_default();
             let lines: Vec<_> = log.lines().collect();

@@ -13,11 +13,32 @@ use crate::api::{HostBody, MoveBody, NetworkBody, PortBody, PortPage};
 use crate::change::Change;
 use crate::record::{Port, Route, RouteKey};
 use anyhow::{Context, Result};
+use clap::Parser;
 use client::Client;
 use output::Output;
 use serde_json::Value;
+use std::ffi::OsString;
 use std::io::{BufRead, Write};
 use std::net::IpAddr;
+use std::process::ExitCode;
+
+/// The whole program; `args` start with its name. A library function, so that the lab holds this program
+/// too.
+#[must_use]
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    match run(Args::parse_from(args)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            // A reader that has seen enough (head, less) is no failure.
+            let pipe = e.downcast_ref::<std::io::Error>();
+            if pipe.is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe) {
+                return ExitCode::SUCCESS;
+            }
+            eprintln!("portolanadm: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
 
 /// Does what the command line says.
 pub fn run(args: Args) -> Result<()> {
