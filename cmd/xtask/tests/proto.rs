@@ -58,6 +58,8 @@ fn paths_modes_and_owners() {
         "link usr/lib/varpd/amd64/libvarpd_direct.so libvarpd_direct.so.1",
         "file usr/lib/varpd/amd64/libvarpd_files.so.1 0555 root bin",
         "link usr/lib/varpd/amd64/libvarpd_files.so libvarpd_files.so.1",
+        "file usr/lib/varpd/amd64/libvarpd_svp.so.1 0555 root bin",
+        "link usr/lib/varpd/amd64/libvarpd_svp.so libvarpd_svp.so.1",
         "link usr/lib/varpd/64 amd64",
         "file usr/lib/amd64/libvarpd.so.1 0755 root bin",
         "link usr/lib/amd64/libvarpd.so libvarpd.so.1",

@@ -137,10 +137,22 @@ fn the_demo_tells_what_it_did_as_json_and_leaves_nothing() {
 #[test]
 fn the_demo_of_the_files_plugin_sees_lookups_and_a_guest_that_moves() {
     let home = Home::new();
-    let v: Value =
-        serde_json::from_str(&good(&home.run(&["demo", "--json", "--tcp", "8"]))).unwrap();
+    let out = home.run(&["demo", "--plugin", "files", "--json", "--tcp", "8"]);
+    let v: Value = serde_json::from_str(&good(&out)).unwrap();
     assert_eq!((v["plugin"].as_str(), v["ping"]["received"].as_u64()), (Some("files"), Some(80)));
     assert_eq!(v["hosts"].as_array().unwrap().len(), 3);
+    found_and_moved(&v);
+    let moved = &v["moved"];
+    assert_eq!(moved["received_before"], 0);
+    // Nothing was dropped but questions that varpd answered.
+    let drops: Vec<_> = v["drops"].as_object().unwrap().keys().collect();
+    assert_eq!(drops, ["drop_lookup_drop"]);
+    assert_eq!(home.left(), Vec::<PathBuf>::new());
+    assert_eq!(processes(&home.0), Vec::<i32>::new());
+}
+
+/// Both addresses of the second guest were asked for, and it moved.
+fn found_and_moved(v: &Value) {
     let first = v["first_contact"].as_array().unwrap();
     for (contact, protocol, address) in
         [(&first[0], "ARP", "10.77.0.2"), (&first[1], "ND", "fd77::2")]
@@ -155,12 +167,61 @@ fn the_demo_of_the_files_plugin_sees_lookups_and_a_guest_that_moves() {
         (&moved["guest"], &moved["from"], &moved["to"]),
         (&"g2".into(), &"h2".into(), &"h3".into())
     );
-    assert_eq!(moved["received_before"], 0);
     assert_eq!(moved["received_after"], moved["sent_after"]);
-    // Nothing was dropped but questions that varpd answered.
-    let drops: Vec<_> = v["drops"].as_object().unwrap().keys().collect();
-    assert_eq!(drops, ["drop_lookup_drop"]);
+}
+
+#[test]
+fn the_demo_of_the_svp_plugin_asks_a_directory_and_follows_a_guest_that_moves() {
+    let home = Home::new();
+    let v: Value =
+        serde_json::from_str(&good(&home.run(&["demo", "--json", "--tcp", "8"]))).unwrap();
+    assert_eq!((v["plugin"].as_str(), v["ping"]["received"].as_u64()), (Some("svp"), Some(80)));
+    found_and_moved(&v);
+    assert!(v["moved"]["milliseconds"].as_f64().unwrap() > 0.0);
+    assert_eq!(v["misses"]["count"], 30);
+    assert!(v["misses"]["p50_us"].as_f64().unwrap() > v["misses"]["hit_p50_us"].as_f64().unwrap());
+    assert!(v["lost"].is_null());
     assert_eq!(home.left(), Vec::<PathBuf>::new());
+    assert_eq!(processes(&home.0), Vec::<i32>::new());
+}
+
+#[test]
+fn the_demo_loses_a_directory_and_carries_on() {
+    let home = Home::new();
+    let v: Value = serde_json::from_str(&good(&home.run(&[
+        "demo",
+        "--lose-a-directory",
+        "--json",
+        "--tcp",
+        "8",
+    ])))
+    .unwrap();
+    assert_eq!((&v["lost"]["directory"], &v["lost"]["received"]), (&"d1".into(), &20.into()));
+    found_and_moved(&v);
+    bad(&home.run(&["demo", "--plugin", "files", "--lose-a-directory"]), "only svp");
+    assert_eq!(home.left(), Vec::<PathBuf>::new());
+    assert_eq!(processes(&home.0), Vec::<i32>::new());
+}
+
+#[test]
+fn a_lab_with_a_directory_is_administered_from_its_commands() {
+    let home = Home::new();
+    let topology = home.own("directory", "127.64.6.");
+    good(&home.run(&["up", &topology]));
+    let status: Value = serde_json::from_str(&good(&home.run(&["status", "--json"]))).unwrap();
+    let names: Vec<_> =
+        status[0]["hosts"].as_array().unwrap().iter().map(|h| h["name"].clone()).collect();
+    assert_eq!(names, ["h1", "h2", "h3", "d1"]);
+    let exec =
+        |host: &str, command: &[&str]| good(&home.run(&[&["exec", host, "--"], command].concat()));
+    let ports = exec("d1", &["portolanadm", "port", "list", "100"]);
+    assert!(ports.contains("10.77.0.3") && ports.contains("fd77::3"), "{ports}");
+    wait_until("h1 is connected", || {
+        exec("h1", &["varpdadm", "counters", "ov0"]).contains("ACTIVE")
+    });
+    let ping = exec("h1", &["fkadm", "guest", "ping", "g1", "10.77.0.3"]);
+    assert!(ping.contains("10.77.0.3"), "{ping}");
+    good(&home.run(&["down"]));
     assert_eq!(processes(&home.0), Vec::<i32>::new());
 }
 
@@ -168,7 +229,15 @@ fn the_demo_of_the_files_plugin_sees_lookups_and_a_guest_that_moves() {
 fn the_demo_runs_on_module_files() {
     let Some(modules) = test_skip::kernel_modules() else { return };
     let home = Home::new();
-    let out = home.run(&["demo", "--tcp", "8", "--modload", modules.to_str().unwrap()]);
+    let out = home.run(&[
+        "demo",
+        "--plugin",
+        "files",
+        "--tcp",
+        "8",
+        "--modload",
+        modules.to_str().unwrap(),
+    ]);
     let text = good(&out);
     for line in [
         "ping      80 sent, 80 received",

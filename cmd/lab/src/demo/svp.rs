@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! What the demo shows of directories: what a lookup costs, one that is lost, and a guest that moves.
 
-use super::contact::{ping, reach, take};
+use super::contact::{ping, take};
 use super::{Interrupt, Progress, plain};
 use crate::directory;
 use crate::guests;
@@ -167,10 +167,7 @@ pub fn lose(
     };
     let ((from, _), (_, known), (_, unknown)) = (guest(0)?, guest(1)?, guest(2)?);
     let after = ping(p, host, &from.vnic, known)?;
-    let began = Instant::now();
-    reach(host, &from.vnic, unknown)?;
-    let unknown_ms = began.elapsed().as_secs_f64() * 1e3;
-    stop.check()?;
+    let unknown_ms = until_answered(host, &from.vnic, unknown, stop)?;
     let loss =
         Loss { directory: directory.name, sent: after.sent, received: after.received, unknown_ms };
     ensure!(loss.sent == loss.received, "a known guest was not reached any more");
