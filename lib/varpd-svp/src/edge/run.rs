@@ -102,6 +102,8 @@ impl Runner {
         match command {
             Command::Attach(instance, provider, with) => {
                 self.providers.insert(instance, provider);
+                // What was said of the link before, by an earlier varpd or of another directory, is over.
+                provider.restore();
                 self.give(Input::Attach { instance, with });
             }
             Command::Detach(instance, done) => {

@@ -3,4 +3,6 @@
 
 use libvarpd as _; // The functions that the plugin binds to.
 
+mod directory;
 mod state;
+mod varpd;
