@@ -75,20 +75,31 @@ impl Device {
     }
 
     fn call(&self, cmd: u32, arg: u64, limits: Option<Range<u64>>) -> Result<i32, Errno> {
-        let idle = lock(&self.idle).pop();
-        let mut stream = match idle {
-            Some(stream) => stream,
-            None => {
-                let hello = Header::hello(Op::Join, self.model);
-                let joined = connect(&self.node, hello, &self.token);
-                // Any other error means that the kernel which knew the token is gone.
-                joined.map_err(|e| if e.errno == Errno::EAGAIN { e.errno } else { Errno::EIO })?.0
-            }
-        };
+        let mut stream = self.take()?;
         // A broken connection is dropped here; others may still work.
         let result = dialogue(&mut stream, cmd, arg, limits).map_err(|_| Errno::EIO)?;
-        lock(&self.idle).push(stream);
+        self.give(stream);
         result
+    }
+
+    /// A connection of this open, to be given back when it is idle again.
+    pub(crate) fn take(&self) -> Result<UnixStream, Errno> {
+        let idle = lock(&self.idle).pop();
+        idle.map_or_else(|| self.join(), Ok)
+    }
+
+    pub(crate) fn give(&self, idle: UnixStream) {
+        lock(&self.idle).push(idle);
+    }
+
+    /// A further connection of this open.
+    pub(crate) fn join(&self) -> Result<UnixStream, Errno> {
+        let hello = Header::hello(Op::Join, self.model);
+        let joined = connect(&self.node, hello, &self.token);
+        // Any other error means that the kernel which knew the token is gone.
+        let joined =
+            joined.map_err(|e| if e.errno == Errno::EAGAIN { e.errno } else { Errno::EIO });
+        Ok(joined?.0)
     }
 }
 

@@ -12,12 +12,20 @@
 //!           DATA     value 0: bytes follow; 1: fault
 //!           COPIED   value 0: done; 1: fault
 //!           CLOSE
+//!           PUTMSG   value parts, aux bytes of control; control, data
+//!           READ
 //!   server  OPENED   value errno; if 0 bytes: token[16]
 //!           COPYIN   addr, len (no bytes)
 //!           COPYOUT  addr, bytes
 //!           RETURN   value errno, addr the result
 //!           CLOSED
+//!           MESSAGE  value parts, addr flushes, aux bytes of control; control, data
+//!           HANGUP   value errno or 0
 //! ```
+//!
+//! PUTMSG and READ are for streams, and are answered with RETURN. After READ the connection carries
+//! MESSAGE, until HANGUP, and nothing else. Parts: 1 of high priority, 2 a control part, 4 a data
+//! part. `flushes`: I_FLUSH of the read side that were done before the message came.
 //!
 //! CLOSED is sent when the driver's close is done, if it was the last connection: who then opens
 //! anew finds it closed.
@@ -26,7 +34,7 @@ use std::io::{self, Read, Write};
 
 use door::Model;
 
-use crate::MAX_COPY;
+use crate::{MAX_COPY, Message};
 
 const VERSION: u32 = 1;
 const HEADER: usize = 24;
@@ -48,10 +56,14 @@ pub enum Op {
     Copyout = 9,
     Return = 10,
     Closed = 11,
+    Putmsg = 12,
+    Read = 13,
+    Message = 14,
+    Hangup = 15,
 }
 
 impl Op {
-    const ALL: [Op; 11] = [
+    const ALL: [Op; 15] = [
         Op::Open,
         Op::Join,
         Op::Ioctl,
@@ -63,6 +75,10 @@ impl Op {
         Op::Copyout,
         Op::Return,
         Op::Closed,
+        Op::Putmsg,
+        Op::Read,
+        Op::Message,
+        Op::Hangup,
     ];
 }
 
@@ -134,6 +150,42 @@ impl Header {
     }
 }
 
+/// Which parts a message has: bits of `value`.
+pub struct Part;
+
+impl Part {
+    const HIGH: i32 = 1;
+    const CONTROL: i32 = 2;
+    const DATA: i32 = 4;
+
+    /// The header and the bytes after it.
+    pub fn encode(op: Op, m: &Message) -> (Header, Vec<u8>) {
+        let bit = |on: bool, bit: i32| if on { bit } else { 0 };
+        let value = bit(m.high, Part::HIGH)
+            | bit(m.control.is_some(), Part::CONTROL)
+            | bit(m.data.is_some(), Part::DATA);
+        let control = m.control.as_deref().unwrap_or_default();
+        let bytes = [control, m.data.as_deref().unwrap_or_default()].concat();
+        (Header { value, aux: control.len() as u32, ..Header::new(op) }, bytes)
+    }
+
+    /// The message; None if the parts do not fit the bytes.
+    pub fn decode(h: &Header, mut bytes: Vec<u8>) -> Option<Message> {
+        let has = |bit| h.value & bit != 0;
+        let at = h.aux as usize;
+        let (control, data) = (has(Part::CONTROL), has(Part::DATA));
+        if at > bytes.len() || (!control && at > 0) || (!data && at < bytes.len()) {
+            return None;
+        }
+        let rest = bytes.split_off(at);
+        Some(Message {
+            high: has(Part::HIGH),
+            control: control.then_some(bytes),
+            data: data.then_some(rest),
+        })
+    }
+}
+
 /// The error for a peer that does not keep to the protocol.
 pub fn broken() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "not the protocol of devctl")
@@ -155,9 +207,27 @@ mod tests {
     }
 
     #[test]
+    fn messages_round_trip() {
+        let part = |s: &str| Some(s.as_bytes().to_vec());
+        for m in [
+            Message::default(),
+            Message { high: true, control: part("c"), data: None },
+            Message { high: false, control: part("ctl"), data: part("data") },
+            Message { high: false, control: None, data: part("") },
+        ] {
+            let (h, bytes) = Part::encode(Op::Message, &m);
+            assert_eq!(Part::decode(&h, bytes), Some(m));
+        }
+        let h = |value, aux| Header { value, aux, ..Header::new(Op::Putmsg) };
+        for (value, aux) in [(2, 4), (4, 1), (2, 2), (0, 0)] {
+            assert_eq!(Part::decode(&h(value, aux), vec![0; 3]), None, "{value} {aux}");
+        }
+    }
+
+    #[test]
     fn wrong_headers_are_refused() {
         let good = Header::new(Op::Data).encode();
-        for op in [0u32, 12, u32::MAX] {
+        for op in [0u32, 16, u32::MAX] {
             let mut b = good;
             b[..4].copy_from_slice(&op.to_le_bytes());
             assert_eq!(Header::decode(&b), None);

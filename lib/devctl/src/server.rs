@@ -8,16 +8,18 @@ use std::collections::HashMap;
 use std::io::{self, Read};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use door::sock::{self, Listener, Threads};
 use overlay_abi::errno::Errno;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::SocketType;
 use rustix::rand::{GetRandomFlags, getrandom};
 
-use crate::proto::{Header, Op, Token, broken};
-use crate::{MAX_COPY, Model, OpenFlags, PeerCred, Root};
+use crate::proto::{Header, Op, Part, Token, broken};
+use crate::{FLUSH_READ, Got, I_FLUSH, MAX_COPY, Message, Model, OpenFlags, PeerCred, Root};
 
 pub use crate::mem::Fault;
 
@@ -25,6 +27,9 @@ pub use crate::mem::Fault;
 const MAX_CONNECTIONS: usize = 1024;
 /// How long a fresh connection may keep silent.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often it is looked whether the reader of a silent stream is still there.
+const CLOSED_YET: Duration = Duration::from_millis(100);
+const ENOSTR: Errno = Errno(60);
 
 /// What stands behind the nodes.
 pub trait Kernel: Send + Sync + 'static {
@@ -38,6 +43,23 @@ pub trait Kernel: Send + Sync + 'static {
 pub trait Handle: Send + Sync {
     /// ioctl(2); many run at once. `mem` is the caller's memory, and is gone when this returns.
     fn ioctl(&self, cmd: u32, arg: u64, model: Model, mem: &dyn UserMem) -> Result<i32, Errno>;
+
+    /// Its messages, if it is a stream.
+    fn messages(&self) -> Option<&dyn Messages> {
+        None
+    }
+}
+
+/// The messages of a stream.
+pub trait Messages: Send + Sync {
+    /// putmsg(2).
+    fn put(&self, m: &Message) -> Result<(), Errno>;
+    /// getmsg(2) without waiting.
+    fn get(&self) -> Result<Got, Errno>;
+    /// Waits until [`Messages::get`] has something to say, at most so long.
+    fn wait(&self, patience: Duration);
+    /// Ends such waits.
+    fn wake(&self);
 }
 
 /// Memory of the process that called. At most [`MAX_COPY`] bytes at once; more is a fault.
@@ -50,9 +72,10 @@ pub trait UserMem: Sync {
 
 /// Serves nodes until dropped. Dropping removes them, ends all connections (programs get EIO),
 /// waits for the ioctls that run and closes every open.
-#[derive(Debug)]
 pub struct Server {
-    _nodes: Vec<Threads>,
+    root: Root,
+    shared: Arc<Shared>,
+    nodes: Mutex<HashMap<String, Threads>>,
 }
 
 struct Shared {
@@ -63,6 +86,18 @@ struct Shared {
 struct Open {
     handle: Box<dyn Handle>,
     token: Token,
+    /// Flushes of the read side. Held over each, and over taking a message.
+    flushes: Mutex<u64>,
+    pumps: Arc<Pumps>,
+}
+
+/// The connections of an open that carry messages.
+#[derive(Default)]
+struct Pumps {
+    running: Mutex<usize>,
+    ended: Condvar,
+    /// The program has closed: they are to end.
+    ending: AtomicBool,
 }
 
 fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -79,19 +114,39 @@ impl Server {
         kernel: Arc<dyn Kernel>,
     ) -> io::Result<Server> {
         let shared = Arc::new(Shared { kernel, opens: Mutex::default() });
-        let start = |&(node, mode): &(&str, u32)| {
-            let listener = Listener::bind(&root.path(node), SocketType::STREAM, mode)?;
-            let (shared, node) = (Arc::clone(&shared), node.to_owned());
-            // However a connection ends, that concerns nobody else.
-            let serve = move |mut s: UnixStream| drop(shared.serve(&node, &mut s));
-            let refuse = |mut s: UnixStream| {
-                drop(
-                    Header { value: Errno::EAGAIN.0, ..Header::new(Op::Opened) }.send_bare(&mut s),
-                );
-            };
-            Threads::start(listener, MAX_CONNECTIONS, Arc::new(serve), Arc::new(refuse))
+        let server = Server { root: root.clone(), shared, nodes: Mutex::default() };
+        nodes.iter().try_for_each(|(node, mode)| server.add(node, *mode))?;
+        Ok(server)
+    }
+
+    /// Creates a node more. Nothing if there is one that is ours.
+    pub fn add(&self, node: &str, mode: u32) -> io::Result<()> {
+        let mut nodes = lock(&self.nodes);
+        if nodes.contains_key(node) {
+            return Ok(());
+        }
+        let listener = Listener::bind(&self.root.path(node), SocketType::STREAM, mode)?;
+        let (shared, name) = (Arc::clone(&self.shared), node.to_owned());
+        // However a connection ends, that concerns nobody else.
+        let serve = move |mut s: UnixStream| drop(shared.serve(&name, &mut s));
+        let refuse = |mut s: UnixStream| {
+            drop(Header { value: Errno::EAGAIN.0, ..Header::new(Op::Opened) }.send_bare(&mut s));
         };
-        Ok(Server { _nodes: nodes.iter().map(start).collect::<io::Result<_>>()? })
+        let threads = Threads::start(listener, MAX_CONNECTIONS, Arc::new(serve), Arc::new(refuse))?;
+        nodes.insert(node.to_owned(), threads);
+        Ok(())
+    }
+
+    /// Removes a node, and ends its connections as dropping the server does.
+    pub fn remove(&self, node: &str) {
+        let gone = lock(&self.nodes).remove(node);
+        drop(gone);
+    }
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(lock(&self.nodes).keys()).finish()
     }
 }
 
@@ -121,10 +176,31 @@ impl Shared {
             match (h.op, h.len) {
                 (Op::Ioctl, 0) => {
                     let memory = Remote(Mutex::new(Some(stream.try_clone()?)));
-                    let result = open.handle.ioctl(h.value as u32, h.addr, model, &memory);
+                    let result = open.ioctl(h.value as u32, h.addr, model, &memory);
                     let (errno, value) = result.map_or_else(|e| (e.0, 0), |v| (0, v));
                     Header { value: errno, addr: value as u32 as u64, ..Header::new(Op::Return) }
                         .send_bare(stream)?;
+                }
+                (Op::Putmsg, _) => {
+                    let mut bytes = vec![0; h.len as usize];
+                    stream.read_exact(&mut bytes)?;
+                    let m = Part::decode(&h, bytes).ok_or_else(broken)?;
+                    let done = open.messages().and_then(|s| s.put(&m));
+                    returned(done).send_bare(stream)?;
+                }
+                (Op::Read, 0) => {
+                    let messages = open.messages();
+                    returned(messages.as_ref().map(|_| ()).map_err(|e| *e)).send_bare(stream)?;
+                    if let Ok(messages) = messages {
+                        let pumps = Arc::clone(&open.pumps);
+                        *lock(&pumps.running) += 1;
+                        let pumped = open.pump(messages, stream);
+                        // Who waits for us wants to be the last that has it.
+                        drop(open);
+                        *lock(&pumps.running) -= 1;
+                        pumps.ended.notify_all();
+                        return pumped;
+                    }
                 }
                 (Op::Close, 0) => {
                     self.close(open);
@@ -139,7 +215,8 @@ impl Shared {
         let mut token = Token::default();
         getrandom(&mut token, GetRandomFlags::empty()).map_err(|_| Errno::EAGAIN)?;
         let handle = self.kernel.open(node, flags, cred)?;
-        let open = Arc::new(Open { handle, token });
+        let (flushes, pumps) = Default::default();
+        let open = Arc::new(Open { handle, token, flushes, pumps });
         let mut opens = lock(&self.opens);
         opens.retain(|_, open| open.strong_count() > 0);
         opens.insert(token, Arc::downgrade(&open));
@@ -153,10 +230,76 @@ impl Shared {
     }
 
     fn close(&self, open: Arc<Open>) {
+        open.end_pumps();
         if let Some(last) = Arc::into_inner(open) {
             lock(&self.opens).remove(&last.token);
         }
     }
+}
+
+fn returned(r: Result<(), Errno>) -> Header {
+    Header { value: r.err().map_or(0, |e| e.0), ..Header::new(Op::Return) }
+}
+
+impl Open {
+    fn messages(&self) -> Result<&dyn Messages, Errno> {
+        self.handle.messages().ok_or(ENOSTR)
+    }
+
+    fn ioctl(&self, cmd: u32, arg: u64, model: Model, mem: &dyn UserMem) -> Result<i32, Errno> {
+        if cmd != I_FLUSH || arg & FLUSH_READ as u64 == 0 || self.messages().is_err() {
+            return self.handle.ioctl(cmd, arg, model, mem);
+        }
+        let mut flushes = lock(&self.flushes);
+        let done = self.handle.ioctl(cmd, arg, model, mem);
+        *flushes += u64::from(done.is_ok());
+        done
+    }
+
+    /// The program has closed the connections that carry messages: waits until they have ended.
+    fn end_pumps(&self) {
+        let Ok(messages) = self.messages() else { return };
+        self.pumps.ending.store(true, Ordering::SeqCst);
+        let mut running = lock(&self.pumps.running);
+        while *running > 0 {
+            messages.wake();
+            let woken = self.pumps.ended.wait_timeout(running, CLOSED_YET);
+            running = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Sends messages as they come, until the program has closed or the stream has ended. What the
+    /// program does not read waits in the socket, and when that is full in the kernel.
+    fn pump(&self, messages: &dyn Messages, to: &mut UnixStream) -> io::Result<()> {
+        loop {
+            let (flushes, got) = {
+                let flushes = lock(&self.flushes);
+                (*flushes, messages.get())
+            };
+            match got {
+                Ok(Got::Message(m)) => {
+                    let (h, bytes) = Part::encode(Op::Message, &m);
+                    Header { addr: flushes, ..h }.send(to, &bytes)?;
+                }
+                Ok(Got::Nothing) => {
+                    if self.pumps.ending.load(Ordering::SeqCst) || closed(to)? {
+                        return Ok(());
+                    }
+                    messages.wait(CLOSED_YET);
+                }
+                Ok(Got::Hangup) => return Header::new(Op::Hangup).send_bare(to),
+                Err(e) => {
+                    return Header { value: e.0, ..Header::new(Op::Hangup) }.send_bare(to);
+                }
+            }
+        }
+    }
+}
+
+/// Whether the other end is closed. It has nothing to say.
+fn closed(socket: &UnixStream) -> io::Result<bool> {
+    let mut fds = [PollFd::new(socket, PollFlags::IN)];
+    Ok(poll(&mut fds, Some(&Timespec::default()))? > 0)
 }
 
 /// The memory of the process at the other end; None once it broke the protocol or went away.

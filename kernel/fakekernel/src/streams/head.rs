@@ -398,7 +398,24 @@ impl Stream {
         }
     }
 
-    /// Ends the waits of other threads in [`Stream::getmsg`].
+    /// Waits until [`Stream::getmsg`] need not, at most so long; whether that is so.
+    pub fn wait_readable(&self, patience: Duration) -> bool {
+        let until = Instant::now() + patience;
+        let mut s = self.head.state.lock();
+        let woken = s.woken;
+        loop {
+            // SAFETY: only getmsg takes from our queue, under this lock.
+            let waiting = !unsafe { (*self.read_queue()).q_first }.is_null();
+            if waiting || s.hangup || s.read_error.is_some() {
+                return true;
+            }
+            if s.woken != woken || self.head.changed.wait_until(&mut s, until).timed_out() {
+                return false;
+            }
+        }
+    }
+
+    /// Ends the waits of other threads in [`Stream::getmsg`] and [`Stream::wait_readable`].
     pub fn wake(&self) {
         self.head.state.lock().woken += 1;
         self.head.changed.notify_all();

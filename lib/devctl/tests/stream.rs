@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: CDDL-1.0
+//! Streams over the real sockets, to a small driver that sends back what it gets.
+#![cfg(not(target_os = "illumos"))]
+
+use std::collections::VecDeque;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use devctl::server::{Handle, Kernel, Messages, Server, UserMem};
+use devctl::{FLUSH_READ, Got, Message, Model, OpenFlags, PeerCred, Root, Stream};
+use overlay_abi::errno::Errno;
+
+const NODE: &str = "/dev/echo";
+const PLAIN: &str = "/dev/plain";
+const LONG: Option<Duration> = Some(Duration::from_secs(30));
+const NOW: Option<Duration> = Some(Duration::ZERO);
+
+#[derive(Default)]
+struct State(VecDeque<Message>, Option<Result<Got, Errno>>);
+
+#[derive(Default)]
+struct Queue {
+    messages: Mutex<State>,
+    changed: Condvar,
+    closed: AtomicUsize,
+    /// Messages taken out.
+    taken: AtomicUsize,
+    woken: AtomicBool,
+}
+
+struct Echo(Arc<Queue>);
+
+impl Kernel for Echo {
+    fn open(&self, node: &str, _: OpenFlags, _: &PeerCred) -> Result<Box<dyn Handle>, Errno> {
+        Ok(Box::new(Open(Arc::clone(&self.0), node == NODE)))
+    }
+}
+
+struct Open(Arc<Queue>, bool);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.closed.fetch_add(1, SeqCst);
+    }
+}
+
+impl Handle for Open {
+    /// I_FLUSH; 1: returns the argument; else hangs up (2) or sets EIO (3).
+    fn ioctl(&self, cmd: u32, arg: u64, _: Model, _: &dyn UserMem) -> Result<i32, Errno> {
+        let mut m = self.0.messages.lock().unwrap();
+        match cmd {
+            0x5305 => m.0.clear(),
+            2 => m.1 = Some(Ok(Got::Hangup)),
+            3 => m.1 = Some(Err(Errno::EIO)),
+            _ => return Ok(arg as i32),
+        }
+        self.0.changed.notify_all();
+        Ok(0)
+    }
+
+    fn messages(&self) -> Option<&dyn Messages> {
+        self.1.then_some(&*self.0)
+    }
+}
+
+impl Messages for Queue {
+    fn put(&self, m: &Message) -> Result<(), Errno> {
+        if m.high && m.control.is_none() {
+            return Err(Errno::EINVAL);
+        }
+        self.messages.lock().unwrap().0.push_back(m.clone());
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    fn get(&self) -> Result<Got, Errno> {
+        let mut m = self.messages.lock().unwrap();
+        if let Some(first) = m.0.pop_front() {
+            self.taken.fetch_add(1, SeqCst);
+            return Ok(Got::Message(first));
+        }
+        m.1.clone().unwrap_or(Ok(Got::Nothing))
+    }
+
+    fn wait(&self, patience: Duration) {
+        let m = self.messages.lock().unwrap();
+        let idle =
+            |m: &mut State| m.0.is_empty() && m.1.is_none() && !self.woken.swap(false, SeqCst);
+        drop(self.changed.wait_timeout_while(m, patience, idle).unwrap());
+    }
+
+    fn wake(&self) {
+        self.woken.store(true, SeqCst);
+        self.changed.notify_all();
+    }
+}
+
+struct Host {
+    _dir: tempfile::TempDir,
+    root: Root,
+    queue: Arc<Queue>,
+    server: Server,
+}
+
+fn host() -> Host {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("dev")).unwrap();
+    let root = Root::from_env_or(Some(dir.path().into()));
+    let queue = Arc::<Queue>::default();
+    let nodes = [(NODE, 0o600), (PLAIN, 0o600)];
+    let server = Server::start(&root, &nodes, Arc::new(Echo(Arc::clone(&queue)))).unwrap();
+    Host { _dir: dir, root, queue, server }
+}
+
+fn open(h: &Host) -> Stream {
+    Stream::open(&h.root, NODE, OpenFlags::RDWR).unwrap()
+}
+
+fn data(bytes: &[u8]) -> Message {
+    Message { data: Some(bytes.to_vec()), ..Message::default() }
+}
+
+fn return_7(s: &Stream) -> Result<i32, Errno> {
+    // SAFETY: the driver looks at no memory.
+    unsafe { s.ioctl(1, std::ptr::without_provenance_mut(7)) }
+}
+
+#[test]
+fn messages_to_and_fro() {
+    let h = host();
+    let s = open(&h);
+    assert_eq!(s.getmsg(NOW), Ok(Got::Nothing));
+    let part = |p: &str| Some(p.as_bytes().to_vec());
+    let all = [
+        data(b"one"),
+        Message { high: true, control: part("ctl"), data: None },
+        Message { high: false, control: part(""), data: part("two") },
+        data(b""),
+    ];
+    for m in &all {
+        s.putmsg(m).unwrap();
+    }
+    assert_eq!(return_7(&s), Ok(7));
+    for m in all {
+        assert_eq!(s.getmsg(LONG), Ok(Got::Message(m)));
+    }
+    assert_eq!(s.putmsg(&Message { high: true, ..data(b"x") }), Err(Errno::EINVAL));
+    assert_eq!(s.poll(Some(Duration::from_millis(10))), Ok(false));
+    let plain = Stream::open(&h.root, PLAIN, OpenFlags::RDWR).unwrap_err();
+    assert_eq!(plain.errno, Errno::ENOSTR);
+}
+
+#[test]
+fn closing_is_done_when_the_stream_is_dropped() {
+    let h = host();
+    for n in 1..20 {
+        let s = open(&h);
+        s.putmsg(&data(b"x")).unwrap();
+        drop(s);
+        assert_eq!(h.queue.closed.load(SeqCst), n);
+    }
+}
+
+#[test]
+fn the_end_of_a_stream_stays() {
+    let h = host();
+    let s = open(&h);
+    s.putmsg(&data(b"last")).unwrap();
+    // SAFETY: the driver looks at no memory.
+    unsafe { s.ioctl(2, std::ptr::null_mut()).unwrap() };
+    assert_eq!(s.getmsg(LONG), Ok(Got::Message(data(b"last"))));
+    assert_eq!(s.getmsg(LONG), Ok(Got::Hangup));
+    assert_eq!(s.getmsg(LONG), Ok(Got::Hangup));
+    drop(s);
+    h.queue.messages.lock().unwrap().1 = None;
+    let s = open(&h);
+    // SAFETY: as above.
+    unsafe { s.ioctl(3, std::ptr::null_mut()).unwrap() };
+    assert_eq!(s.getmsg(LONG), Err(Errno::EIO));
+    assert_eq!(s.getmsg(None), Err(Errno::EIO));
+}
+
+#[test]
+fn what_came_before_a_flush_is_not_read_after_it() {
+    let h = host();
+    let s = open(&h);
+    for round in 0..50u32 {
+        for _ in 0..20 {
+            s.putmsg(&data(&round.to_le_bytes())).unwrap();
+        }
+        if round % 2 == 0 {
+            // Some have been sent already.
+            assert_eq!(s.getmsg(LONG), Ok(Got::Message(data(&round.to_le_bytes()))));
+        }
+        s.flush(FLUSH_READ).unwrap();
+        s.putmsg(&data(b"after")).unwrap();
+        assert_eq!(s.getmsg(LONG), Ok(Got::Message(data(b"after"))));
+    }
+    assert_eq!(s.getmsg(NOW), Ok(Got::Nothing));
+}
+
+/// Messages wait in the socket, and beyond that in the kernel; calls are not held up.
+#[test]
+fn a_slow_reader_takes_bounded_memory() {
+    let h = host();
+    let s = open(&h);
+    for n in 0..2000u32 {
+        s.putmsg(&data(&n.to_le_bytes().repeat(256))).unwrap();
+    }
+    let start = Instant::now();
+    let mut before = usize::MAX;
+    // Until no more is taken.
+    while before != h.queue.taken.load(SeqCst) && start.elapsed() < Duration::from_secs(30) {
+        before = h.queue.taken.load(SeqCst);
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert!(before < 1000, "{before} kB are in flight");
+    assert_eq!(return_7(&s), Ok(7));
+    for n in 0..2000u32 {
+        let Ok(Got::Message(m)) = s.getmsg(LONG) else { panic!("message {n}") };
+        assert_eq!(m.data.unwrap()[..4], n.to_le_bytes());
+    }
+}
+
+#[test]
+fn it_can_be_polled_beside_others() {
+    let h = host();
+    let s = open(&h);
+    let mut fds =
+        [rustix::event::PollFd::from_borrowed_fd(s.as_fd(), rustix::event::PollFlags::IN)];
+    assert_eq!(rustix::event::poll(&mut fds, Some(&Default::default())), Ok(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(20));
+            s.putmsg(&data(b"x")).unwrap();
+        });
+        assert_eq!(s.poll(LONG), Ok(true));
+    });
+    assert_eq!(s.getmsg(NOW), Ok(Got::Message(data(b"x"))));
+}
+
+#[test]
+fn nodes_come_and_go() {
+    let h = host();
+    let node = "/dev/later";
+    let gone = |e: devctl::Error| e.errno;
+    let try_open = || Stream::open(&h.root, node, OpenFlags::RDWR);
+    assert_eq!(try_open().map(drop).map_err(gone), Err(Errno::ENOENT));
+    h.server.add(node, 0o600).unwrap();
+    h.server.add(node, 0o600).unwrap();
+    // Of another name than the stream's: no messages.
+    assert_eq!(try_open().map(drop).map_err(gone), Err(Errno::ENOSTR));
+    h.server.remove(node);
+    assert_eq!(try_open().map(drop).map_err(gone), Err(Errno::ENOENT));
+    let s = open(&h);
+    h.server.remove(NODE);
+    assert_eq!(s.getmsg(LONG), Err(Errno::EIO));
+    assert_eq!(s.putmsg(&data(b"x")), Err(Errno::EIO));
+}
