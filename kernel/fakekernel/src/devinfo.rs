@@ -149,7 +149,7 @@ unsafe extern "C" fn ddi_remove_minor_node(dip: *mut dev_info_t, name: *const c_
 unsafe extern "C" fn ddi_name_to_major(name: *mut c_char) -> major_t {
     // SAFETY: ddi_name_to_major(9F).
     let name = unsafe { CStr::from_ptr(name) }.to_string_lossy();
-    module::driver(&name).map_or(major_t::MAX, |d| d.major)
+    module::major(&name).unwrap_or(major_t::MAX)
 }
 
 #[unsafe(no_mangle)]

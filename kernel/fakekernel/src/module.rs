@@ -13,14 +13,13 @@ use crate::check::{self, Kind, debug, violation};
 use crate::ctx;
 use crate::devinfo::DevInfo;
 use crate::{callout, kmem, mblk, taskq};
-use illumos_sys_hdrs::{MODREV_1, mod_ops, modinfo, modldrv, modlinkage, modlmisc};
+use illumos_sys_hdrs::{MODREV_1, major_t, mod_ops, modinfo, modldrv, modlinkage, modlmisc};
 use overlay_abi::errno::Errno;
 use parking_lot::{Condvar, Mutex};
 use std::cell::RefCell;
 use std::ffi::{CStr, c_char, c_int};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
@@ -139,8 +138,26 @@ thread_local! {
 /// Drivers of loaded modules.
 static DRIVERS: Mutex<Vec<(String, Arc<DevInfo>)>> = Mutex::new(Vec::new());
 
-/// The next driver's major number; what it is does not matter, only that no two are equal.
-static NEXT_MAJOR: AtomicU32 = AtomicU32::new(256);
+/// Names of drivers in the order of their major numbers, from [`FIRST_MAJOR`]: name_to_major(5), in
+/// which a driver is from when it is registered on, loaded or not.
+static MAJORS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+const FIRST_MAJOR: major_t = 256;
+
+/// Major number of a driver; None: there is no such.
+pub(crate) fn major(driver: &str) -> Option<major_t> {
+    let at = MAJORS.lock().iter().position(|n| n == driver)?;
+    Some(FIRST_MAJOR + at as major_t)
+}
+
+/// Gives a module that is a driver its major number.
+fn add_major(module: &str) {
+    let mut majors = MAJORS.lock();
+    if let Some(name) = module.strip_prefix("drv/")
+        && !majors.iter().any(|n| n == name)
+    {
+        majors.push(name.into());
+    }
+}
 
 /// What a `mod_ops` is here: only its address counts.
 #[repr(C)]
@@ -216,6 +233,7 @@ impl Modules {
     fn add(&mut self, name: &str, code: Code, depends: Vec<String>) {
         self.ids += 1;
         let id = self.ids;
+        add_major(name);
         let (name, state) = (name.to_string(), State::Absent);
         self.all.push(Module { name, code, exports: Vec::new(), depends, id, order: 0, state });
     }
@@ -562,9 +580,10 @@ unsafe extern "C" fn mod_install(l: *const modlinkage) -> c_int {
             if dev_ops.is_null() {
                 return Errno::EINVAL.0;
             }
+            let Some(major) = major(basename(name)) else { return Errno::ENXIO.0 };
             drivers.push(Arc::new(DevInfo {
                 name: basename(name).to_string(),
-                major: NEXT_MAJOR.fetch_add(1, Ordering::Relaxed),
+                major,
                 ops: dev_ops,
                 state: Mutex::default(),
                 opening: Mutex::default(),
