@@ -562,8 +562,8 @@ impl Stream {
             // SAFETY: the driver's answer, ours now, with one of the structures in its first block.
             unsafe {
                 match kind(mp) {
-                    M_COPYIN => self.copyin(mp, mem),
-                    M_COPYOUT => self.copyout(mp, mem),
+                    M_COPYIN => self.copyin(mp, mem)?,
+                    M_COPYOUT => self.copyout(mp, mem)?,
                     _ => {
                         let i = &*(*mp).b_rptr.cast::<iocblk>();
                         let (rval, error) = (i.ioc_rval, i.ioc_error);
@@ -596,8 +596,9 @@ impl Stream {
         }
     }
 
-    /// Makes an M_IOCDATA of an M_COPYIN, with the caller's bytes or the error.
-    unsafe fn copyin(&self, mp: *mut mblk_t, mem: &dyn UserMem) {
+    /// Makes an M_IOCDATA of an M_COPYIN, with the caller's bytes or the error: of that the driver is
+    /// told, but its answer is not waited for.
+    unsafe fn copyin(&self, mp: *mut mblk_t, mem: &dyn UserMem) -> Result<(), Errno> {
         // SAFETY: an M_COPYIN.
         unsafe {
             let cq = &*(*mp).b_rptr.cast::<copyreq>();
@@ -608,12 +609,12 @@ impl Stream {
             if ok {
                 (*mp).b_cont = from_slice(&bytes, 0);
             }
-            self.resume(mp, ok);
+            self.resume(mp, ok)
         }
     }
 
     /// The same for an M_COPYOUT, whose bytes are in its other blocks.
-    unsafe fn copyout(&self, mp: *mut mblk_t, mem: &dyn UserMem) {
+    unsafe fn copyout(&self, mp: *mut mblk_t, mem: &dyn UserMem) -> Result<(), Errno> {
         // SAFETY: an M_COPYOUT.
         unsafe {
             let cq = &*(*mp).b_rptr.cast::<copyreq>();
@@ -622,11 +623,11 @@ impl Stream {
             bytes.truncate(cq.cq_size);
             freemsg(std::mem::replace(&mut (*mp).b_cont, null_mut()));
             let ok = mem.copyout(addr, &bytes).is_ok();
-            self.resume(mp, ok);
+            self.resume(mp, ok)
         }
     }
 
-    unsafe fn resume(&self, mp: *mut mblk_t, ok: bool) {
+    unsafe fn resume(&self, mp: *mut mblk_t, ok: bool) -> Result<(), Errno> {
         // SAFETY: what was a copyreq is a copyresp up to its last member.
         unsafe {
             (*(*mp).b_datap).db_type = M_IOCDATA;
@@ -635,6 +636,7 @@ impl Stream {
             (*mp).b_wptr = (*mp).b_rptr.add(size_of::<copyresp>());
             putnext(self.write_queue(), mp);
         }
+        if ok { Ok(()) } else { Err(Errno::EFAULT) }
     }
 }
 

@@ -269,7 +269,8 @@ unsafe fn iocdata(q: *mut queue_t, mp: *mut mblk_t) {
     unsafe {
         let resp = (*mp).b_rptr.cast::<copyresp>();
         if !(*resp).cp_rval.is_null() {
-            miocnak(q, mp, 0, Errno::EFAULT.0);
+            // The caller knows already.
+            freemsg(mp);
         } else if (*resp).cp_cmd == READ_INT {
             let value = (*(*mp).b_cont).b_rptr.cast::<i32>().read_unaligned();
             miocack(q, mp, 0, value);
