@@ -2,11 +2,13 @@
 //! /dev/ipnet: a directory whose nodes are what the driver says there is, for the zone that looks.
 //!
 //! The driver is asked through the two functions that it exports for this, as the dev filesystem of
-//! illumos asks it; while it is not loaded the directory is empty.
+//! illumos asks it; while it is not loaded the directory is empty. Below /dev/ipnet/zone the global
+//! zone finds the directories of the other zones by their names, as below /dev/net/zone of illumos.
 use crate::dev::{Hold, Node};
 use crate::devinfo::getmajor;
+use crate::inet::netstack::zones;
 use crate::module;
-use illumos_sys_hdrs::{dev_t, zoneid_t};
+use illumos_sys_hdrs::{GLOBAL_ZONEID, dev_t, zoneid_t};
 use std::ffi::{CStr, CString, c_char, c_void};
 
 const MODULE: &str = "drv/ipnet";
@@ -46,7 +48,14 @@ unsafe extern "C" fn add(name: *const c_char, to: *mut c_void, _dev: dev_t) {
 
 /// What a path in the directory stands for, in a zone.
 pub(crate) fn node(path: &str, zone: zoneid_t) -> Option<Node> {
-    let name = CString::new(path.strip_prefix(DIRECTORY)?).ok()?;
+    let name = path.strip_prefix(DIRECTORY)?;
+    let (name, zone) = match name.strip_prefix("zone/").and_then(|n| n.split_once('/')) {
+        Some((of, name)) if zone == GLOBAL_ZONEID => {
+            (name, zones().into_iter().find(|(_, n, _)| n == of)?.0)
+        }
+        _ => (name, zone),
+    };
+    let name = CString::new(name).ok()?;
     let (hold, at) = ask("ipnet_if_getdev")?;
     let mut name = name.into_bytes_with_nul();
     // SAFETY: the driver's function of this name; it takes a C string.
