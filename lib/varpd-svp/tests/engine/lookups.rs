@@ -264,7 +264,7 @@ fn a_peer_that_does_not_read_is_lost() {
     let (mut rig, conns) = Rig::up(1);
     rig.vl2();
     assert_eq!(rig.engine.pending(conns[0]).len(), 28);
-    rig.engine.sent(conns[0], 5);
+    rig.write(conns[0], 5);
     rig.pass(Duration::from_millis(9_999));
     // The rest, and a LOG_REQ.
     assert_eq!(rig.engine.pending(conns[0]).len(), 23 + 36);

@@ -307,6 +307,24 @@ pub fn b12_the_last_instance_takes_everything_along() {
     }
 }
 
+#[test]
+fn what_is_said_of_a_closed_connection_does_not_touch_its_successor() {
+    let (mut rig, conns) = Rig::up(1);
+    rig.ended(conns[0], None);
+    let next = rig.reconnect(1);
+    let say = |rig: &mut Rig, state: &str| {
+        rig.input(Input::Connected { conn: conns[0] });
+        rig.send(conns[0], b"anything");
+        rig.ended(conns[0], Some("late"));
+        assert_eq!((rig.peer(1).state, rig.conn_to(1)), (state, Some(next)));
+    };
+    say(&mut rig, "CONNECTING");
+    rig.connected(next);
+    say(&mut rig, "VERSIONING");
+    rig.serve_all();
+    say(&mut rig, "ACTIVE");
+}
+
 /// B17: a connection that fails in any way is tried again.
 #[test]
 fn b17_no_failure_is_final() {

@@ -80,8 +80,7 @@ impl Original {
 
     /// Answers what is pending.
     fn serve(&mut self, rig: &mut Rig, conn: ConnId) {
-        let bytes = rig.engine.pending(conn).to_vec();
-        rig.engine.sent(conn, bytes.len());
+        let bytes = rig.write(conn, usize::MAX);
         let mut framer = Framer::default();
         framer.buffer().extend(bytes);
         while let Some(frame) = framer.next().unwrap() {

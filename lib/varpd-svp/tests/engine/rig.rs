@@ -2,7 +2,8 @@
 //! An engine with a clock, and the other end of its connections in the hands of a test.
 //!
 //! What holds for every engine is checked at each step: a lookup is answered once, a connection is closed
-//! once, nothing is said of one that is closed, a name is not resolved twice at a time.
+//! once, nothing is said of one that is closed, Send is said when there is something to send and only then, a
+//! name is not resolved twice at a time.
 
 use overlay_abi::ids::{MacAddr, UnderlayAddr};
 use std::collections::{BTreeMap, BTreeSet};
@@ -66,6 +67,8 @@ pub struct Rig {
     waiting: BTreeSet<Token>,
     last_token: u64,
     closed: BTreeSet<ConnId>,
+    /// Connections with bytes that are said to have some.
+    sendable: BTreeSet<ConnId>,
     resolving: BTreeSet<RemoteId>,
 }
 
@@ -84,6 +87,7 @@ impl Rig {
             waiting: BTreeSet::new(),
             last_token: 0,
             closed: BTreeSet::new(),
+            sendable: BTreeSet::new(),
             resolving: BTreeSet::new(),
         }
     }
@@ -94,6 +98,21 @@ impl Rig {
             self.check(&output);
             self.out.push(output);
         }
+        for conn in self.far.keys() {
+            let pending = !self.engine.pending(*conn).is_empty();
+            assert_eq!(pending, self.sendable.contains(conn), "{conn:?}");
+        }
+    }
+
+    /// Writes the first n bytes of what is pending, and returns them.
+    pub fn write(&mut self, conn: ConnId, n: usize) -> Vec<u8> {
+        let pending = self.engine.pending(conn);
+        let bytes = pending[..n.min(pending.len())].to_vec();
+        self.engine.sent(conn, n);
+        if self.engine.pending(conn).is_empty() {
+            self.sendable.remove(&conn);
+        }
+        bytes
     }
 
     fn check(&mut self, output: &Output) {
@@ -110,10 +129,12 @@ impl Rig {
             Output::Close { conn } => {
                 assert!(self.far.remove(conn).is_some(), "{conn:?} closed twice");
                 assert!(self.closed.insert(*conn));
+                self.sendable.remove(conn);
                 assert!(self.engine.pending(*conn).is_empty());
             }
             Output::Send { conn } => {
                 assert!(self.far[conn].connected);
+                assert!(self.sendable.insert(*conn), "{conn:?} is known to have bytes");
             }
             Output::Answer { token, .. } => {
                 assert!(self.waiting.remove(token), "{token:?} answered twice");
@@ -235,8 +256,7 @@ impl Rig {
 
     /// Writes what is pending, and returns what it asks.
     pub fn asked(&mut self, conn: ConnId) -> Vec<(Reply, Ask)> {
-        let bytes = self.engine.pending(conn).to_vec();
-        self.engine.sent(conn, bytes.len());
+        let bytes = self.write(conn, usize::MAX);
         let Some(far) = self.far.get_mut(&conn) else { return Vec::new() };
         far.server.buffer().extend_from_slice(&bytes);
         let mut asks = Vec::new();
