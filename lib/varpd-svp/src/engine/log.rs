@@ -14,10 +14,11 @@
 //!
 //! # How long it waits
 //!
-//! Changes come in bunches. After a batch the next poll is at once, except that polls keep [`PACE`]; the
-//! first empty ones after it are repeated after 1, 2 and 4 s. Otherwise, and after whatever went wrong, it
-//! waits [`IDLE`], and a random part, as the original does. So it does, too, if the directory gives
-//! entries again whose removal it has confirmed: it is not asked faster than it forgets.
+//! Changes come in bunches: after a batch the next poll is at once, except that polls keep [`PACE`]. After an
+//! empty one it waits [`SHARE`] times as long as the directory took to say so, so that its hosts together do
+//! not keep it busy: 1 s at least, and at most [`IDLE`], which is what the original waits. After whatever went
+//! wrong it waits that. So it does, too, if the directory gives entries again whose removal it has
+//! confirmed: it is not asked faster than it forgets. A wait is up to as much again, at random.
 
 use super::api::{Output, Time};
 use super::context::Context;
@@ -36,10 +37,11 @@ use svp::{Status, Uuid};
 const COUNT: u32 = 1024;
 /// Least time between two polls.
 const PACE: Time = Time::from_millis(50);
-/// The wait when nothing happens is this and up to as much again.
+/// Waits when nothing happens are between these, and up to as much again.
+const BRIEF: Time = Time::from_secs(1);
 const IDLE: Time = Time::from_secs(5);
-/// Waits after the first empty polls that follow a batch.
-const QUIET: [Time; 3] = [Time::from_secs(1), Time::from_secs(2), Time::from_secs(4)];
+/// A wait is this many times as long as the reply took.
+const SHARE: u32 = 500;
 /// The first poll over the only active connection comes within this.
 const HURRY: Time = Time::from_secs(1);
 
@@ -48,8 +50,6 @@ pub(super) struct LogCycle {
     state: State,
     /// When it asked last.
     polled: Time,
-    /// Empty polls since the last batch.
-    quiet: usize,
     /// Entries of the last batch whose removal was confirmed.
     removed: Vec<Uuid>,
     /// What is wrong with the log, said once.
@@ -89,9 +89,8 @@ struct Follow {
 impl LogCycle {
     pub fn new(cx: &mut Context) -> LogCycle {
         LogCycle {
-            state: State::Waiting { until: idle(cx) },
+            state: State::Waiting { until: around(cx, IDLE) },
             polled: Time::ZERO,
-            quiet: QUIET.len(),
             removed: Vec::new(),
             complaint: None,
         }
@@ -113,7 +112,7 @@ impl LogCycle {
     }
 
     fn wait_idle(&mut self, cx: &mut Context) {
-        self.state = State::Waiting { until: idle(cx) };
+        self.state = State::Waiting { until: around(cx, IDLE) };
     }
 
     fn wait_pace(&mut self, cx: &Context) {
@@ -123,12 +122,9 @@ impl LogCycle {
 
     /// Nothing has changed.
     fn empty(&mut self, cx: &mut Context) {
-        let until = match QUIET.get(self.quiet) {
-            Some(wait) => cx.after(*wait),
-            None => idle(cx),
-        };
-        self.quiet = self.quiet.saturating_add(1);
-        self.state = State::Waiting { until };
+        let took = cx.now.saturating_sub(self.polled);
+        let wait = took.saturating_mul(SHARE).clamp(BRIEF, IDLE);
+        self.state = State::Waiting { until: around(cx, wait) };
     }
 
     /// The batch being acted on, if it is.
@@ -154,8 +150,9 @@ impl LogCycle {
     }
 }
 
-fn idle(cx: &mut Context) -> Time {
-    cx.between(IDLE, IDLE.saturating_mul(2))
+/// A moment after a wait, and up to as much again.
+fn around(cx: &mut Context, wait: Time) -> Time {
+    cx.between(wait, wait.saturating_mul(2))
 }
 
 impl Remote {
@@ -203,7 +200,6 @@ impl Remote {
             self.log.removed.clear();
             return self.log.empty(cx);
         }
-        self.log.quiet = 0;
         self.log.state = State::Acting(self.act(cx, &entries));
         self.follow_up(cx);
         self.log.acted(cx);
