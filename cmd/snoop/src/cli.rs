@@ -16,6 +16,15 @@ pub struct Cli {
     /// A link: of this machine, or of the simulated host; `underlay` are a simulated host's VXLAN datagrams
     #[arg(short = 'd', value_name = "LINK")]
     pub links: Vec<String>,
+    /// An IP interface: what IP receives there, sends there, or loops back
+    #[arg(short = 'I', value_name = "INTERFACE")]
+    pub interfaces: Vec<String>,
+    /// The zone whose links and interfaces are meant; on Linux a network namespace
+    #[arg(short = 'z', value_name = "ZONE")]
+    pub zone: Option<String>,
+    /// Leave links as they are, not promiscuous
+    #[arg(short = 'P')]
+    pub passive: bool,
     /// Read packets from this file; `-` is standard input
     #[arg(short = 'i', value_name = "FILE")]
     pub files: Vec<PathBuf>,

@@ -9,6 +9,8 @@ use crate::flows::Flows;
 use crate::names::{Hosts, Machine};
 use crate::packet::Packet;
 use crate::show::{Seen, Show};
+#[cfg(target_os = "linux")]
+use crate::source::machine::{self, Layer as Watched};
 use crate::source::{self, Feed, Progress, Source};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::fs::File;
@@ -28,7 +30,7 @@ pub enum Error {
     Filter(#[from] filter::Error),
     #[error("{0}")]
     Source(#[from] source::Error),
-    #[error("name a link (-d) or a file (-i) to read packets from; --help shows all options")]
+    #[error("name a link (-d), an IP interface (-I) or a file (-i); --help shows all options")]
     NoSource,
     #[error("{}: {error}", path.display())]
     Output { path: PathBuf, error: file::Error },
@@ -52,11 +54,9 @@ pub fn run(cli: &Cli) -> Result<(), Error> {
     let sources = sources(cli)?;
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
-        // The second one ends the program at once.
-        signal_hook::flag::register_conditional_shutdown(signal, 130, stop.clone())?;
         signal_hook::flag::register(signal, stop.clone())?;
     }
-    let live = cli.files.is_empty();
+    let live = !cli.links.is_empty() || !cli.interfaces.is_empty();
     let many = sources.len() > 1;
     let mut sink = Sink::new(cli, live, many)?;
     let mut feed = Feed::start(sources, stop);
@@ -106,13 +106,33 @@ fn sources(cli: &Cli) -> Result<Vec<Box<dyn Source>>, Error> {
     for name in &cli.links {
         sources.push(link(cli, name)?);
     }
+    for name in &cli.interfaces {
+        sources.push(interface(cli, name)?);
+    }
     if sources.is_empty() { Err(Error::NoSource) } else { Ok(sources) }
 }
 
-/// Starts to capture a link: of a simulated host, if one is named, else of this machine.
+/// Starts to watch a link: of a simulated host, if one is named, else of this machine.
+#[cfg(target_os = "linux")]
 fn link(cli: &Cli, name: &str) -> Result<Box<dyn Source>, Error> {
-    let root = devctl::Root::from_env_or(cli.root.clone());
-    Ok(source::simulated_link(&root, name)?)
+    if let Some(root) = root(cli) {
+        return Ok(source::simulated_link(&root, name)?);
+    }
+    let layer = Watched::Link { promiscuous: !cli.passive };
+    Ok(machine::interface(name, layer, cli.zone.as_deref())?)
+}
+
+/// Starts to watch an IP interface.
+#[cfg(target_os = "linux")]
+fn interface(cli: &Cli, name: &str) -> Result<Box<dyn Source>, Error> {
+    Ok(machine::interface(name, Watched::Ip, cli.zone.as_deref())?)
+}
+
+/// The simulated host that is meant, if one is.
+#[cfg(not(target_os = "illumos"))]
+fn root(cli: &Cli) -> Option<devctl::Root> {
+    let root = cli.root.clone().filter(|dir| !dir.as_os_str().is_empty())?;
+    Some(devctl::Root::from_env_or(Some(root)))
 }
 
 /// What became of a source that is live.

@@ -11,6 +11,8 @@
 //! A source is read by a thread of its own; [`Feed`] is their common end.
 
 mod file;
+#[cfg(target_os = "linux")]
+pub mod machine;
 #[cfg(not(target_os = "illumos"))]
 mod simulated;
 

@@ -22,7 +22,7 @@ fn complaint(args: &[&str]) -> String {
 
 #[test]
 fn mistakes_are_told() {
-    assert!(complaint(&[]).contains("name a link (-d) or a file (-i)"));
+    assert!(complaint(&[]).contains("name a link (-d), an IP interface (-I) or a file (-i)"));
     let e = complaint(&["-i", "/no/such/file"]);
     assert!(e.starts_with("snoop: /no/such/file: No such file"), "{e}");
     let e = complaint(&["-i", "-", "port", "70000"]);

@@ -5,6 +5,7 @@ mod cli;
 mod files;
 mod frames;
 mod hostile;
+mod machine;
 mod shown;
 mod svp;
 mod tshark;
@@ -43,6 +44,15 @@ fn lines(packets: &[Packet]) -> Vec<Vec<String>> {
     let mut decoder = Decoder::default();
     let line = |l: &Layer<'_>| format!("{} {}", l.name(), l.summary());
     packets.iter().map(|p| decoder.decode(p).iter().map(line).collect()).collect()
+}
+
+/// Waits until something is so.
+fn wait(what: &str, is: impl Fn() -> bool) {
+    let begun = std::time::Instant::now();
+    while !is() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "waited for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// Runs the program on this machine's own, in a fixed time zone.

@@ -20,7 +20,7 @@ fn tshark(args: &[&str]) -> Option<String> {
 }
 
 /// Malformed mark and protocols of each packet.
-fn judged(file: &Path) -> Option<Vec<(bool, String)>> {
+pub fn judged(file: &Path) -> Option<Vec<(bool, String)>> {
     let fields = ["-T", "fields", "-e", "_ws.malformed", "-e", "frame.protocols"];
     let text = tshark(&[&["-r", file.to_str().unwrap()], &fields[..]].concat())?;
     let line = |l: &str| {
