@@ -4,8 +4,14 @@
 //! ```text
 //!   buckets ─► node ─chain─► node        get: one hash, however many entries
 //!   avl     ─► node < node < node        first_from: in order of keys
-//!   newest  ⇄ node ⇄ node ⇄ oldest       evict: second chance, from the oldest
+//!   cold: newest ⇄ node ⇄ oldest         evict: the oldest cold one that was not used since it came
+//!   hot:  newest ⇄ node ⇄ oldest
 //! ```
+//!
+//! A new entry is cold. One that was used when its turn to go comes becomes hot instead; when too
+//! many are hot the oldest hot one that was not used lately becomes cold again. So many entries
+//! that are used once each, as a scan of addresses makes, push out each other and none that is in
+//! use. Using an entry is a flag, no list is touched.
 //!
 //! The caller locks it. Only [`ClockMap::insert`] allocates, without waiting; when the table of
 //! buckets cannot grow the chains just become longer.
@@ -15,11 +21,34 @@ use core::ffi::{c_int, c_void};
 use core::ptr::{self, NonNull};
 use illumos_sys_hdrs as sys;
 
+/// What a map finds entries by; ordered.
+pub trait Key: Copy + Ord {
+    /// A hash that depends on all bits of the key and of the seed.
+    fn hash(self, seed: u64) -> u64;
+}
+
+impl Key for u64 {
+    /// Two rounds of multiply and fold.
+    #[inline]
+    fn hash(self, seed: u64) -> u64 {
+        let x = (self ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let x = (x ^ (x >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+        x ^ (x >> 32)
+    }
+}
+
+impl<const N: usize> Key for [u64; N] {
+    #[inline]
+    fn hash(self, seed: u64) -> u64 {
+        self.into_iter().fold(seed, |seed, word| word.hash(seed))
+    }
+}
+
 /// A key and its hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hashed {
+pub struct Hashed<K> {
     /// The key.
-    pub key: u64,
+    pub key: K,
     /// Its hash; the upper bits are as good as the lower ones.
     pub hash: u64,
 }
@@ -34,54 +63,97 @@ impl Hasher {
         Hasher(seed)
     }
 
-    /// The key with its hash: two rounds of multiply and fold.
+    /// The key with its hash.
     #[inline]
-    pub const fn hash(self, key: u64) -> Hashed {
-        let x = (key ^ self.0).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let x = (x ^ (x >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
-        Hashed { key, hash: x ^ (x >> 32) }
+    pub fn hash<K: Key>(self, key: K) -> Hashed<K> {
+        Hashed { key, hash: key.hash(self.0) }
     }
 }
 
 /// `key` is first, so that the comparator and avl_find can take the address of a bare key for a
 /// node.
 #[repr(C)]
-struct Node<V> {
-    key: u64,
+struct Node<K, V> {
+    key: K,
     avl: sys::avl_node_t,
-    chain: Link<V>,
-    newer: Link<V>,
-    older: Link<V>,
+    chain: Link<K, V>,
+    newer: Link<K, V>,
+    older: Link<K, V>,
     value: V,
     used: bool,
+    hot: bool,
 }
 
-type Link<V> = Option<NonNull<Node<V>>>;
+type Link<K, V> = Option<NonNull<Node<K, V>>>;
+
+/// Nodes by age.
+struct Ages<K, V> {
+    newest: Link<K, V>,
+    oldest: Link<K, V>,
+    len: usize,
+}
 
 /// See the module.
-pub struct ClockMap<V> {
-    buckets: KVec<Link<V>>,
+pub struct ClockMap<K: Key, V> {
+    buckets: KVec<Link<K, V>>,
     tree: KBox<sys::avl_tree_t>,
-    newest: Link<V>,
-    oldest: Link<V>,
-    len: usize,
+    cold: Ages<K, V>,
+    hot: Ages<K, V>,
     hasher: Hasher,
 }
 
 // SAFETY: owns its nodes, and the links stay inside.
-unsafe impl<V: Send> Send for ClockMap<V> {}
+unsafe impl<K: Key + Send, V: Send> Send for ClockMap<K, V> {}
 
-unsafe extern "C" fn compare(a: *const c_void, b: *const c_void) -> c_int {
-    // SAFETY: both point to a u64: a node's first field, or a bare key.
-    let (a, b) = unsafe { (*a.cast::<u64>(), *b.cast::<u64>()) };
-    a.cmp(&b) as c_int
+unsafe extern "C" fn compare<K: Ord>(a: *const c_void, b: *const c_void) -> c_int {
+    // SAFETY: both point to a key: a node's first field, or a bare one.
+    let (a, b) = unsafe { (&*a.cast::<K>(), &*b.cast::<K>()) };
+    a.cmp(b) as c_int
+}
+
+impl<K, V> Ages<K, V> {
+    const EMPTY: Self = Ages { newest: None, oldest: None, len: 0 };
+
+    /// # Safety
+    /// The node is alive and on no list.
+    unsafe fn push(&mut self, mut node: NonNull<Node<K, V>>) {
+        // SAFETY: by the caller's promise; nodes on the list are alive.
+        unsafe {
+            node.as_mut().newer = None;
+            node.as_mut().older = self.newest;
+            match self.newest {
+                Some(mut n) => n.as_mut().newer = Some(node),
+                None => self.oldest = Some(node),
+            }
+        }
+        self.newest = Some(node);
+        self.len = self.len.wrapping_add(1);
+    }
+
+    /// # Safety
+    /// The node is on this list.
+    unsafe fn remove(&mut self, node: NonNull<Node<K, V>>) {
+        // SAFETY: by the caller's promise; the node and its neighbours are alive.
+        unsafe {
+            let (newer, older) = (node.as_ref().newer, node.as_ref().older);
+            match newer {
+                Some(mut n) => n.as_mut().older = older,
+                None => self.newest = older,
+            }
+            match older {
+                Some(mut o) => o.as_mut().newer = newer,
+                None => self.oldest = newer,
+            }
+        }
+        self.len = self.len.wrapping_sub(1);
+    }
 }
 
 const AVL_AFTER: c_int = 1;
 /// Nodes looked at in search of one that is idle.
 const SECOND_CHANCES: usize = 128;
 
-impl<V> ClockMap<V> {
+impl<K: Key, V> ClockMap<K, V> {
     /// Empty, with `buckets` buckets, rounded up to a power of two; waits for memory.
     pub fn new(buckets: usize, hasher: Hasher) -> Self {
         let mut tree = KBox::new(sys::avl_tree_t {
@@ -91,33 +163,33 @@ impl<V> ClockMap<V> {
             avl_numnodes: 0,
             avl_size: 0,
         });
-        let offset = core::mem::offset_of!(Node<V>, avl);
+        let offset = core::mem::offset_of!(Node<K, V>, avl);
         // SAFETY: the tree stays in its box; nodes are of this size with the link at this offset.
-        unsafe { sys::avl_create(&raw mut *tree, compare, size_of::<Node<V>>(), offset) };
+        unsafe { sys::avl_create(&raw mut *tree, compare::<K>, size_of::<Node<K, V>>(), offset) };
         let mut map =
-            ClockMap { buckets: KVec::new(), tree, newest: None, oldest: None, len: 0, hasher };
+            ClockMap { buckets: KVec::new(), tree, cold: Ages::EMPTY, hot: Ages::EMPTY, hasher };
         map.grow(buckets.max(1).next_power_of_two(), KmFlag::Sleep);
         map
     }
 
     /// How many entries.
     pub fn len(&self) -> usize {
-        self.len
+        self.cold.len.wrapping_add(self.hot.len)
     }
 
     /// No entries.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len() == 0
     }
 
     #[inline]
-    fn bucket(&mut self, hash: u64) -> Option<&mut Link<V>> {
+    fn bucket(&mut self, hash: u64) -> Option<&mut Link<K, V>> {
         let mask = self.buckets.len().wrapping_sub(1);
         self.buckets.get_mut(hash as usize & mask)
     }
 
     #[inline]
-    fn find(&mut self, at: Hashed) -> Link<V> {
+    fn find(&mut self, at: Hashed<K>) -> Link<K, V> {
         let mut node = *self.bucket(at.hash)?;
         while let Some(n) = node {
             // SAFETY: nodes on a chain are alive.
@@ -132,7 +204,7 @@ impl<V> ClockMap<V> {
 
     /// The value, and a note that it is in use.
     #[inline]
-    pub fn get(&mut self, at: Hashed) -> Option<&mut V> {
+    pub fn get(&mut self, at: Hashed<K>) -> Option<&mut V> {
         let mut node = self.find(at)?;
         // SAFETY: alive, and borrowed from self.
         let node = unsafe { node.as_mut() };
@@ -143,14 +215,14 @@ impl<V> ClockMap<V> {
     }
 
     /// The value, without that note.
-    pub fn peek(&mut self, at: Hashed) -> Option<&mut V> {
+    pub fn peek(&mut self, at: Hashed<K>) -> Option<&mut V> {
         let mut node = self.find(at)?;
         // SAFETY: alive, and borrowed from self.
         Some(&mut unsafe { node.as_mut() }.value)
     }
 
     /// The entry with the smallest key not below `key`.
-    pub fn first_from(&mut self, key: u64) -> Option<(u64, &mut V)> {
+    pub fn first_from(&mut self, key: K) -> Option<(K, &mut V)> {
         let tree = &raw mut *self.tree;
         let mut place: sys::avl_index_t = 0;
         // SAFETY: the tree is alive; a bare key may stand for a node (see `compare`).
@@ -159,7 +231,7 @@ impl<V> ClockMap<V> {
             if found.is_null() { sys::avl_nearest(tree, place, AVL_AFTER) } else { found }
         };
         // SAFETY: NULL or a live node; borrowed from self.
-        let node = unsafe { node.cast::<Node<V>>().as_mut() }?;
+        let node = unsafe { node.cast::<Node<K, V>>().as_mut() }?;
         Some((node.key, &mut node.value))
     }
 
@@ -167,15 +239,15 @@ impl<V> ClockMap<V> {
     ///
     /// # Errors
     /// `ENOMEM`; the value is dropped.
-    pub fn insert(&mut self, at: Hashed, value: V) -> Result<&mut V, Errno> {
-        let full = self.len >= self.buckets.len();
+    pub fn insert(&mut self, at: Hashed<K>, value: V) -> Result<&mut V, Errno> {
+        let full = self.len() >= self.buckets.len();
         // Where there was no memory, not every insertion tries again.
-        if full && self.len & 63 == 0 {
+        if full && self.len() & 63 == 0 {
             self.grow(self.buckets.len().saturating_mul(2), KmFlag::NoSleep);
         }
         let avl = sys::avl_node_t { avl_child: [ptr::null_mut(); 2], avl_pcb: 0 };
-        let (newer, older, used) = (None, None, true);
-        let node = Node { key: at.key, avl, chain: None, newer, older, value, used };
+        let (newer, older, used, hot) = (None, None, false, false);
+        let node = Node { key: at.key, avl, chain: None, newer, older, value, used, hot };
         let mut node = KBox::try_new(node)?.into_raw();
         // SAFETY: the node is alive until `unlink`; the key is not in the tree.
         unsafe { sys::avl_add(&raw mut *self.tree, node.as_ptr().cast()) };
@@ -184,99 +256,101 @@ impl<V> ClockMap<V> {
             // SAFETY: alive and ours.
             unsafe { node.as_mut() }.chain = next;
         }
-        self.push_newest(node);
-        self.len = self.len.wrapping_add(1);
+        // SAFETY: alive, and new.
+        unsafe { self.cold.push(node) };
         // SAFETY: alive, and borrowed from self.
         Ok(&mut unsafe { node.as_mut() }.value)
     }
 
     /// Takes an entry out.
-    pub fn remove(&mut self, at: Hashed) -> Option<V> {
+    pub fn remove(&mut self, at: Hashed<K>) -> Option<V> {
         let node = self.find(at)?;
         Some(self.unlink(node))
     }
 
-    /// Takes out the entry that was not used for longest, roughly: from the oldest on, an entry
-    /// used since the last look is passed over once, and after some looks the search ends. `None`
-    /// if it found none that `can` go, or with `idle` none that was not used either.
-    pub fn evict(&mut self, idle: bool, can: impl Fn(&V) -> bool) -> Option<(u64, V)> {
-        let mut found: Link<V> = None;
-        let mut looks = if idle { self.len.min(SECOND_CHANCES) } else { self.len };
-        while let Some(mut node) = self.oldest {
-            if looks == 0 {
-                break;
-            }
+    /// Takes out an entry, as the module says, of which up to `share` in 100 may be hot. After some
+    /// looks the search ends. `None` if it found none that `can` go, or with `idle` none that was
+    /// not used either.
+    pub fn evict(&mut self, idle: bool, share: usize, can: impl Fn(&V) -> bool) -> Option<(K, V)> {
+        let mut looks = if idle { self.len().min(SECOND_CHANCES) } else { self.len() };
+        // Cold ones that cannot go: when that is all of them it is the hot ones' turn.
+        let mut stuck: usize = 0;
+        while looks != 0 {
             looks = looks.wrapping_sub(1);
-            // SAFETY: nodes on the age list are alive.
+            let turn = if stuck < self.cold.len { self.cold.oldest } else { self.hot.oldest };
+            let Some(mut node) = turn else { break };
+            // SAFETY: nodes on the lists are alive.
             let n = unsafe { node.as_mut() };
             if can(&n.value) && (!n.used || !idle) {
-                found = Some(node);
-                break;
+                return Some((n.key, self.unlink(node)));
             }
+            let hot = n.used || n.hot;
             n.used = false;
-            self.unlink_age(node);
-            self.push_newest(node);
+            stuck = stuck.wrapping_add(usize::from(!hot));
+            self.move_to(node, hot);
+            if idle {
+                looks = looks.saturating_sub(self.cool(share, looks));
+            }
         }
-        let node = found?;
-        // SAFETY: alive.
-        let key = unsafe { node.as_ref() }.key;
-        Some((key, self.unlink(node)))
+        None
+    }
+
+    /// Makes hot entries cold until they are `share` in 100 again; how many it looked at, at most
+    /// `looks`.
+    fn cool(&mut self, share: usize, looks: usize) -> usize {
+        let mut looked: usize = 0;
+        let most = self.len().saturating_mul(share) / 100;
+        while self.hot.len > most && looked < looks {
+            looked = looked.wrapping_add(1);
+            let Some(mut node) = self.hot.oldest else { break };
+            // SAFETY: nodes on the lists are alive.
+            let used = core::mem::take(unsafe { &mut node.as_mut().used });
+            self.move_to(node, used);
+        }
+        looked
     }
 
     /// Takes out the oldest entry, used or not.
-    pub fn pop_oldest(&mut self) -> Option<(u64, V)> {
-        let node = self.oldest?;
-        // SAFETY: nodes on the age list are alive.
+    pub fn pop_oldest(&mut self) -> Option<(K, V)> {
+        let node = self.cold.oldest.or(self.hot.oldest)?;
+        // SAFETY: nodes on the lists are alive.
         let key = unsafe { node.as_ref() }.key;
         Some((key, self.unlink(node)))
     }
 
     /// Takes out the entries that `keep` does not want.
-    pub fn retain(&mut self, mut keep: impl FnMut(u64, &mut V) -> bool) {
-        let mut next = self.oldest;
-        while let Some(mut node) = next {
-            // SAFETY: nodes on the age list are alive.
-            let n = unsafe { node.as_mut() };
-            next = n.newer;
-            if !keep(n.key, &mut n.value) {
-                drop(self.unlink(node));
+    pub fn retain(&mut self, mut keep: impl FnMut(K, &mut V) -> bool) {
+        for mut next in [self.cold.oldest, self.hot.oldest] {
+            while let Some(mut node) = next {
+                // SAFETY: nodes on the lists are alive.
+                let n = unsafe { node.as_mut() };
+                next = n.newer;
+                if !keep(n.key, &mut n.value) {
+                    drop(self.unlink(node));
+                }
             }
         }
     }
 
-    fn push_newest(&mut self, mut node: NonNull<Node<V>>) {
-        // SAFETY: both nodes are alive.
-        unsafe {
-            node.as_mut().newer = None;
-            node.as_mut().older = self.newest;
-            match self.newest {
-                Some(mut n) => n.as_mut().newer = Some(node),
-                None => self.oldest = Some(node),
-            }
-        }
-        self.newest = Some(node);
+    fn ages(&mut self, hot: bool) -> &mut Ages<K, V> {
+        if hot { &mut self.hot } else { &mut self.cold }
     }
 
-    fn unlink_age(&mut self, node: NonNull<Node<V>>) {
-        // SAFETY: the node and its neighbours are alive.
+    /// Makes a node the newest of the hot or of the cold ones.
+    fn move_to(&mut self, mut node: NonNull<Node<K, V>>, hot: bool) {
+        // SAFETY: alive, and on the list that it says.
         unsafe {
-            let (newer, older) = (node.as_ref().newer, node.as_ref().older);
-            match newer {
-                Some(mut n) => n.as_mut().older = older,
-                None => self.newest = older,
-            }
-            match older {
-                Some(mut o) => o.as_mut().newer = newer,
-                None => self.oldest = newer,
-            }
+            let was = core::mem::replace(&mut node.as_mut().hot, hot);
+            self.ages(was).remove(node);
+            self.ages(hot).push(node);
         }
     }
 
     /// Takes a live node out of all three structures.
-    fn unlink(&mut self, node: NonNull<Node<V>>) -> V {
-        self.unlink_age(node);
-        // SAFETY: the node is alive and in the tree.
+    fn unlink(&mut self, node: NonNull<Node<K, V>>) -> V {
+        // SAFETY: the node is alive, on the list that it says, and in the tree.
         let hash = unsafe {
+            self.ages(node.as_ref().hot).remove(node);
             sys::avl_remove(&raw mut *self.tree, node.as_ptr().cast());
             self.hasher.hash(node.as_ref().key).hash
         };
@@ -294,7 +368,6 @@ impl<V> ClockMap<V> {
                 }
             }
         }
-        self.len = self.len.wrapping_sub(1);
         // SAFETY: made by KBox in `insert`, and nothing points to it any more.
         unsafe { KBox::from_raw(node) }.into_inner().value
     }
@@ -311,20 +384,21 @@ impl<V> ClockMap<V> {
             }
         }
         self.buckets = buckets;
-        let mut next = self.newest;
-        while let Some(mut node) = next {
-            // SAFETY: nodes on the age list are alive.
-            let n = unsafe { node.as_mut() };
-            next = n.older;
-            let hash = self.hasher.hash(n.key).hash;
-            if let Some(bucket) = self.bucket(hash) {
-                n.chain = bucket.replace(node);
+        for mut next in [self.cold.newest, self.hot.newest] {
+            while let Some(mut node) = next {
+                // SAFETY: nodes on the lists are alive.
+                let n = unsafe { node.as_mut() };
+                next = n.older;
+                let hash = self.hasher.hash(n.key).hash;
+                if let Some(bucket) = self.bucket(hash) {
+                    n.chain = bucket.replace(node);
+                }
             }
         }
     }
 }
 
-impl<V> Drop for ClockMap<V> {
+impl<K: Key, V> Drop for ClockMap<K, V> {
     fn drop(&mut self) {
         while self.pop_oldest().is_some() {}
         // SAFETY: created in `new`, empty now.

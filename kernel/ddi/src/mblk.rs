@@ -12,6 +12,9 @@ use core::ptr::{self, NonNull};
 use illumos_sys_hdrs as sys;
 use sys::mblk_t;
 
+/// Bytes kept free in front of a block that a header is put in.
+const HEADROOM: usize = 128;
+
 /// One message, freed on drop. Not on any chain: its b_next is NULL.
 pub struct Mblk(NonNull<mblk_t>);
 
@@ -212,6 +215,18 @@ impl Mblk {
             }
         }
         self.strip(n)
+    }
+
+    /// The message with its first `old` bytes replaced by `new`: in place where they lie in one
+    /// block that is not shared and has room, else in a new block with room for headers in front.
+    /// `None`, and the message is freed, without memory or if it has not more than `old` bytes.
+    pub fn replace_front(self, old: usize, new: &[u8]) -> Option<Mblk> {
+        let mut this = self.strip_front(old)?;
+        if this.try_prepend(new) {
+            return Some(this);
+        }
+        let room = new.len().checked_add(HEADROOM)?;
+        Some(Mblk::alloc_at_end(room, new)?.link(this))
     }
 
     /// The message, of `size` bytes, with at least `n` of them (or all) in its first block, by a

@@ -83,13 +83,11 @@ fn eviction_spares_what_is_used_and_what_cannot_go() {
     for k in 0..100u64 {
         map.insert(hasher.hash(k), k).unwrap();
     }
-    // The first look uses up the chance that each has from its insertion.
-    assert_eq!(map.evict(true, |_| true), None);
     for k in 0..50 {
         assert!(map.get(hasher.hash(k)).is_some());
     }
     let mut gone = Vec::new();
-    while let Some((k, _)) = map.evict(true, |v| v % 2 == 0) {
+    while let Some((k, _)) = map.evict(true, 75, |v| v % 2 == 0) {
         gone.push(k);
     }
     let idle_first: Vec<_> = (50..100).step_by(2).chain((0..50).step_by(2)).collect();
@@ -98,8 +96,73 @@ fn eviction_spares_what_is_used_and_what_cannot_go() {
         assert!(map.get(hasher.hash(k)).is_some());
     }
     assert!(map.insert(hasher.hash(2), 2).is_ok());
-    assert!(map.evict(false, |v| *v == 2).is_some(), "no other choice");
-    assert!(map.evict(false, |_| false).is_none());
+    assert!(map.evict(false, 75, |v| *v == 2).is_some(), "no other choice");
+    assert!(map.evict(false, 75, |_| false).is_none());
+    drop(map);
+    kernel.shutdown().unwrap();
+}
+
+/// 65 536 entries that are used once each go through a map of 1000 of which 100 are in use.
+#[test]
+fn a_scan_pushes_out_itself() {
+    let kernel = host::boot(host::Config::default());
+    let hasher = Hasher::new(5);
+    let mut map = ClockMap::new(16, hasher);
+    let hot = || (0..100u64).map(|k| k << 32);
+    for k in hot() {
+        map.insert(hasher.hash(k), 0).unwrap();
+    }
+    for k in 1..=65_536u64 {
+        if map.len() == 1000 {
+            assert!(map.evict(true, 75, |_| true).is_some(), "room for {k}");
+        }
+        map.insert(hasher.hash(k), 0).unwrap();
+        // Every hot one is used once in 500 steps.
+        let used = (k % 500) << 32;
+        if k % 500 < 100 {
+            assert!(map.get(hasher.hash(used)).is_some(), "{} is in use and gone", k % 500);
+        }
+    }
+    for k in hot() {
+        assert!(map.peek(hasher.hash(k)).is_some());
+    }
+    // All used, in vain: what is hot may be no more than its share.
+    for k in 65_000..=65_536u64 {
+        map.get(hasher.hash(k));
+    }
+    let mut left = map.len();
+    while map.evict(true, 10, |_| true).is_some() {
+        left -= 1;
+    }
+    assert_eq!(left, map.len());
+    drop(map);
+    kernel.shutdown().unwrap();
+}
+
+#[test]
+fn keys_of_several_words_are_in_order() {
+    let kernel = host::boot(host::Config::default());
+    let hasher = Hasher::new(9);
+    let mut map = ClockMap::new(4, hasher);
+    let keys = [[1u64, 0], [0, 2], [0, 1], [2, u64::MAX]];
+    for k in keys {
+        map.insert(hasher.hash(k), k).unwrap();
+    }
+    let mut sorted = keys;
+    sorted.sort_unstable();
+    let (mut from, mut found) = ([0, 0], Vec::new());
+    while let Some((k, _)) = map.first_from(from) {
+        found.push(k);
+        from = [k[0], k[1].wrapping_add(1)];
+        if k[1] == u64::MAX {
+            break;
+        }
+    }
+    assert_eq!(found, sorted);
+    for k in keys {
+        assert_eq!(map.get(hasher.hash(k)).copied(), Some(k));
+        assert_ne!(hasher.hash(k).hash, hasher.hash([k[1], k[0]]).hash);
+    }
     drop(map);
     kernel.shutdown().unwrap();
 }

@@ -28,6 +28,26 @@ fn cases(cases: u32) -> ProptestConfig {
 proptest! {
     #![proptest_config(cases(300))]
     #[test]
+    fn a_front_is_replaced_in_any_blocks(
+        blocks in blocks(), old in 0usize..60, new in proptest::collection::vec(any::<u8>(), 0..40),
+        shared in any::<bool>(),
+    ) {
+        let kernel = host::boot(host::Config::default());
+        let whole: Vec<u8> = blocks.concat();
+        let mp = message(&blocks);
+        let other = shared.then(|| mp.dup().unwrap());
+        match mp.replace_front(old, &new) {
+            Some(mp) => prop_assert_eq!(bytes(&mp), [&new[..], &whole[old..]].concat()),
+            None => prop_assert!(old >= whole.len()),
+        }
+        // Whoever shares the bytes sees them as they were.
+        if let Some(other) = other {
+            prop_assert_eq!(bytes(&other), whole);
+        }
+        kernel.shutdown().unwrap();
+    }
+
+    #[test]
     fn blocks_do_not_show(blocks in blocks(), at in 0usize..120, n in 0usize..60) {
         let kernel = host::boot(host::Config::default());
         let whole: Vec<u8> = blocks.concat();

@@ -12,6 +12,7 @@
 //! | `overlay-tx`, `overlay-rx` | datalink id | bytes | `mblk_t *` | vnet id |
 //! | `overlay-lookup-start` | datalink id | request id | varpd id | |
 //! | `overlay-lookup-done` | datalink id | request id | 1: a destination, 0: drop | |
+//! | `overlay-route-flush` | datalink id | routes looked at | routes forgotten | |
 
 /// Calls `$m!` with the identifiers of all probe symbols. The list is the whole truth.
 #[macro_export]
@@ -29,6 +30,9 @@ macro_rules! for_each_probe {
             __dtrace_probe_overlay__drop__tx__queue__full,
             __dtrace_probe_overlay__drop__tx__pending__full,
             __dtrace_probe_overlay__drop__tx__cache__full,
+            __dtrace_probe_overlay__drop__tx__not__routable,
+            __dtrace_probe_overlay__drop__tx__ttl,
+            __dtrace_probe_overlay__drop__tx__no__route,
             __dtrace_probe_overlay__drop__tx__no__memory,
             __dtrace_probe_overlay__drop__tx__encap,
             __dtrace_probe_overlay__drop__tx__send,
@@ -44,6 +48,7 @@ macro_rules! for_each_probe {
             __dtrace_probe_overlay__drop__rx__no__memory,
             __dtrace_probe_overlay__lookup__start,
             __dtrace_probe_overlay__lookup__done,
+            __dtrace_probe_overlay__route__flush,
         }
     };
 }

@@ -15,6 +15,8 @@ use crate::mux::Mux;
 use crate::overlay;
 use crate::plugin::{Encap, User};
 use crate::stats::{Counter, DropReason, Drops, Flow, LINK_NAMES};
+use crate::target::cache::{CacheStats, Limits};
+use crate::target::limit::{Limit, overlay_route_max, overlay_target_max};
 use crate::target::{Mode, Target};
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -62,6 +64,10 @@ pub(crate) struct State {
 /// A link.
 pub(crate) struct Dev {
     pub linkid: u32,
+    /// Its data center.
+    pub dcid: u32,
+    /// How large its caches may become.
+    pub limits: Limits,
     /// Where DLS knows it.
     zone: i32,
     pub encap: Encap,
@@ -76,6 +82,7 @@ pub(crate) struct Dev {
     pub tx: Flow,
     pub rx: Flow,
     pub blocked: Counter,
+    pub routed: Counter,
     pub drops: Drops,
     pub callout: Callout,
     kstat: KMutex<Option<Kstat<Dev>>>,
@@ -189,7 +196,7 @@ fn vnet_in_use(devs: &[KArc<Dev>], dev: &KArc<Dev>, vnetid: u64) -> bool {
 /// the plugin, of mac_register and of dls_devnet_create.
 pub(crate) fn create(
     linkid: u32,
-    vnetid: u64,
+    (vnetid, dcid): (u64, u32),
     user: User,
     dip: DevInfo,
     zone: i32,
@@ -207,8 +214,14 @@ pub(crate) fn create(
         lost_target: false,
         message: [0; OVERLAY_STATUS_BUFLEN],
     };
+    let limits = Limits {
+        macs: KArc::new(Limit::new(&overlay_target_max)),
+        routes: KArc::new(Limit::new(&overlay_route_max)),
+    };
     let dev = KArc::new(Dev {
         linkid,
+        dcid,
+        limits,
         zone,
         encap,
         mac: MacLink::new(),
@@ -219,6 +232,7 @@ pub(crate) fn create(
         tx: Flow::default(),
         rx: Flow::default(),
         blocked: Counter::default(),
+        routed: Counter::default(),
         drops: Drops::default(),
         callout: Callout::default(),
         kstat: KMutex::new(None),
@@ -447,7 +461,7 @@ impl ddi::kstat::Source for Dev {
     const NAMES: &'static [&'static CStr] = LINK_NAMES;
 
     fn read(&self, out: &mut dyn FnMut(u64)) {
-        let (mut cache, mut lookups) = (crate::target::cache::CacheStats::default(), 0);
+        let (mut cache, mut lookups) = (CacheStats::default(), 0);
         if let Some(target) = &self.io.read().target
             && let (Mode::Dynamic(c), Ok(overlay)) = (&target.mode, overlay())
         {
@@ -458,16 +472,14 @@ impl ddi::kstat::Source for Dev {
             out(flow.packets.get());
             out(flow.bytes.get());
         }
-        for n in [
-            self.blocked.get(),
-            cache.entries,
-            cache.hits,
-            cache.misses,
-            cache.evictions,
-            lookups,
-            cache.queued_packets,
-            cache.queued_bytes,
-        ] {
+        out(self.blocked.get());
+        out(self.routed.get());
+        for table in [cache.macs, cache.routes] {
+            for n in [table.entries, table.hits, table.misses, table.evictions] {
+                out(n);
+            }
+        }
+        for n in [lookups, cache.queued_packets, cache.queued_bytes] {
             out(n);
         }
         self.drops.read(out);

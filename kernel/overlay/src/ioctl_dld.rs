@@ -42,7 +42,7 @@ command!(Create, OVERLAY_IOC_CREATE, DLDCOPYIN, true, overlay_ioc_create_t, |arg
     let overlay = overlay()?;
     let user = overlay.plugins.lookup(name)?;
     let dip = overlay.dip().ok_or(Errno::ENXIO)?;
-    dev::create(arg.oic_linkid, arg.oic_vnetid, user, dip, cred.zone())
+    dev::create(arg.oic_linkid, (arg.oic_vnetid, arg.oic_dcid), user, dip, cred.zone())
 });
 
 command!(Delete, OVERLAY_IOC_DELETE, DLDCOPYIN, true, overlay_ioc_delete_t, |arg, _| {

@@ -5,8 +5,9 @@
 //!   dladm ── dld ioctls ──► ioctl_dld, prop ──► dev ◄── MAC: start, stop, set_mtu
 //!                                               │ Io {socket, target, network}
 //!   guest ── mc_tx ──► tx ── target ──► plugin.encap ──► mux ── ksocket ──► underlay
-//!                            │ ├ point: one address
+//!                            │ ├ point: one address          ▲
 //!                            │ └ dynamic: target::cache ── miss ──► request ──► LOOKUP
+//!                            │              └ a router: forward, l3
 //!   varpd ── /dev/overlay ───┴─ ioctl_target: RESPOND, DROP, CACHE_*; what waited is sent
 //!   guest ◄── mac_rx ◄── mux ◄── plugin.decap ◄── ksocket
 //! ```
@@ -17,7 +18,8 @@
 //!   carries.
 //! * *target*: what a varpd instance is to a link, one address or a cache of addresses.
 //!   *Associated*: has one.
-//! * *request*: a question for varpd about one address, with packets that wait for the answer.
+//! * *request*: a question for varpd about one address or route, with packets that wait for the
+//!   answer. *Router*: an address of no guest; frames for it go where their IP addresses say.
 //! * *mux*: a UDP socket and the links on it. *Started*: on a mux, because somebody uses the link.
 //!
 //! # The packet path
@@ -35,7 +37,7 @@
 //!            ├─► control of a link ─► io (Rcu)
 //!            └─► devices ─► state of a link ─► health
 //!   plugins                                                  (alone)
-//!   shard of a cache ─► requests
+//!   shard of a table ─► requests, realms                     (never two shards)
 //! ```
 //!
 //! Readers of an Rcu may take anything below `devices` but never wait for one of its writers: no
@@ -58,9 +60,11 @@
 
 mod dev;
 mod fm;
+mod forward;
 mod frame;
 mod ioctl_dld;
 mod ioctl_target;
+mod l3;
 mod module;
 mod mux;
 mod plugin;
@@ -72,7 +76,7 @@ mod tx;
 
 pub use module::module;
 pub use stats::DropReason;
-pub use target::cache::overlay_target_max;
+pub use target::limit::{overlay_route_max, overlay_target_max};
 
 use ddi::Errno;
 use ddi::kstat::Kstat;

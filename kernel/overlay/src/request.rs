@@ -10,6 +10,7 @@
 //! A request is a number and what it is about, no more: its packets stay with the cache entry. It
 //! may be stale (the entry answered otherwise meanwhile), which whoever follows it finds out there.
 //! The number carries a generation, so an old one is never taken for a new one.
+use crate::target::cache::RouteKey;
 use ddi::Errno;
 use ddi::dev::OpenFlags;
 use ddi::ids::IdSpace;
@@ -30,8 +31,16 @@ pub(crate) struct Request {
     pub linkid: u32,
     /// Number of the target, never used twice.
     pub target: u64,
-    /// The destination, see [`crate::frame::mac_key`].
-    pub mac: u64,
+    pub about: About,
+}
+
+/// What varpd is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum About {
+    /// Where a guest lives, a key of [`crate::target::realm`].
+    Mac(u64),
+    /// What becomes of a routed packet.
+    Route(RouteKey),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -49,13 +58,16 @@ struct Slot {
     next: u32,
     linkid: u32,
     target: u64,
-    mac: u64,
+    about: About,
 }
 
 /// One open of the device.
-struct Open {
+#[derive(Clone, Copy)]
+pub(crate) struct Open {
     minor: u32,
-    flags: OpenFlags,
+    pub flags: OpenFlags,
+    /// Version of the ABI it speaks.
+    pub abi: u32,
 }
 
 struct Inner {
@@ -95,7 +107,7 @@ impl Inner {
     fn request(&mut self, index: u32) -> Option<Request> {
         let s = self.slot(index)?;
         let id = join(s.generation, index);
-        Some(Request { id, linkid: s.linkid, target: s.target, mac: s.mac })
+        Some(Request { id, linkid: s.linkid, target: s.target, about: s.about })
     }
 
     fn grow(&mut self) -> Result<(), Errno> {
@@ -116,7 +128,7 @@ impl Inner {
                 next: if next == last { self.free } else { next },
                 linkid: 0,
                 target: 0,
-                mac: 0,
+                about: About::Mac(0),
             };
             chunk.push(slot, KmFlag::NoSleep)?;
         }
@@ -169,10 +181,6 @@ impl Inner {
     fn indices(&self) -> core::ops::Range<u32> {
         0..self.chunks.len().saturating_mul(CHUNK) as u32
     }
-
-    fn open(&self, minor: u32) -> Option<&Open> {
-        self.opens.iter().find(|o| o.minor == minor)
-    }
 }
 
 impl Requests {
@@ -191,7 +199,7 @@ impl Requests {
     ///
     /// # Errors
     /// `ENOMEM`.
-    pub fn queue(&self, linkid: u32, target: u64, mac: u64) -> Result<u64, Errno> {
+    pub fn queue(&self, linkid: u32, target: u64, about: About) -> Result<u64, Errno> {
         let mut inner = self.inner.lock();
         if inner.free == NONE {
             inner.grow()?;
@@ -199,7 +207,7 @@ impl Requests {
         let index = inner.free;
         let slot = inner.slot(index).ok_or(Errno::ENOMEM)?;
         let (id, next) = (join(slot.generation, index), slot.next);
-        *slot = Slot { linkid, target, mac, ..*slot };
+        *slot = Slot { linkid, target, about, ..*slot };
         inner.free = next;
         inner.append(index);
         drop(inner);
@@ -306,7 +314,7 @@ impl Requests {
         let result = if exclusive && inner.opens.iter().any(|o| o.flags.has(sys::FEXCL)) {
             Err(Errno::EEXIST)
         } else {
-            inner.opens.push(Open { minor, flags }, KmFlag::Sleep)
+            inner.opens.push(Open { minor, flags, abi: 1 }, KmFlag::Sleep)
         };
         drop(inner);
         result.inspect_err(|_| self.minors.free(minor))?;
@@ -317,8 +325,19 @@ impl Requests {
     ///
     /// # Errors
     /// `EBADF`: no such open.
-    pub fn flags(&self, minor: u32) -> Result<OpenFlags, Errno> {
-        self.inner.lock().open(minor).map(|o| o.flags).ok_or(Errno::EBADF)
+    pub fn how(&self, minor: u32) -> Result<Open, Errno> {
+        self.inner.lock().opens.iter().find(|o| o.minor == minor).copied().ok_or(Errno::EBADF)
+    }
+
+    /// From now on the open speaks another version.
+    ///
+    /// # Errors
+    /// `EBADF`: no such open.
+    pub fn speak(&self, minor: u32, abi: u32) -> Result<(), Errno> {
+        let mut inner = self.inner.lock();
+        let open = inner.opens.iter_mut().find(|o| o.minor == minor).ok_or(Errno::EBADF)?;
+        open.abi = abi;
+        Ok(())
     }
 
     /// Ends an open. What it held goes to the end of the queue.

@@ -12,10 +12,12 @@
 //! | `opackets`, `obytes` | frames sent, and their bytes without encapsulation |
 //! | `ipackets`, `ibytes` | frames given to MAC, injected ones too, and their bytes |
 //! | `oblocked` | times a full socket made MAC keep frames |
+//! | `orouted` | frames sent that were routed; counted in `opackets` too |
 //! | `cache_entries` | addresses in the target cache now, pending ones too |
 //! | `cache_hits`, `cache_misses` | frames whose destination was known, and was not |
 //! | `cache_evictions` | entries that went to make room |
-//! | `lookups_outstanding` | addresses varpd is or will be asked for |
+//! | `route_entries`, `route_hits`, `route_misses`, `route_evictions` | the same of the route cache, of frames for routers |
+//! | `lookups_outstanding` | addresses and routes varpd is or will be asked for |
 //! | `queued_packets`, `queued_bytes` | frames that wait for an answer |
 use core::ffi::CStr;
 pub(crate) use ddi::kstat::Counter;
@@ -48,8 +50,9 @@ macro_rules! drop_reasons {
 
         /// Names of a link's kstats, then those of all drops.
         pub(crate) const LINK_NAMES: &[&CStr] = &[
-            c"opackets", c"obytes", c"ipackets", c"ibytes", c"oblocked",
+            c"opackets", c"obytes", c"ipackets", c"ibytes", c"oblocked", c"orouted",
             c"cache_entries", c"cache_hits", c"cache_misses", c"cache_evictions",
+            c"route_entries", c"route_hits", c"route_misses", c"route_evictions",
             c"lookups_outstanding", c"queued_packets", c"queued_bytes",
             $($kstat,)*
         ];
@@ -77,7 +80,13 @@ drop_reasons! {
     TxPendingFull c"drop_tx_pending_full" __dtrace_probe_overlay__drop__tx__pending__full;
     /// The cache is full of addresses that are being looked up.
     TxCacheFull c"drop_tx_cache_full" __dtrace_probe_overlay__drop__tx__cache__full;
-    /// No memory to begin a lookup.
+    /// A frame for a router is no IP packet between two hosts, or its route leads to a router.
+    TxNotRoutable c"drop_tx_not_routable" __dtrace_probe_overlay__drop__tx__not__routable;
+    /// The TTL or hop limit of a packet for a router is used up.
+    TxTtl c"drop_tx_ttl" __dtrace_probe_overlay__drop__tx__ttl;
+    /// The place that a route leads to is forgotten as often as it is found.
+    TxNoRoute c"drop_tx_no_route" __dtrace_probe_overlay__drop__tx__no__route;
+    /// No memory to begin a lookup, or to rewrite a frame's header.
     TxNoMemory c"drop_tx_no_memory" __dtrace_probe_overlay__drop__tx__no__memory;
     /// The encapsulation plugin failed.
     TxEncap c"drop_tx_encap" __dtrace_probe_overlay__drop__tx__encap;

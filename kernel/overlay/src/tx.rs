@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! From a guest's frame to a datagram. No lock is held while a plugin or a socket is called.
 use crate::dev::{Dev, Io};
-use crate::frame::ETHER_HDR;
+use crate::frame::{ETHER_HDR, mac_key};
 use crate::mux::Mux;
-use crate::overlay;
 use crate::stats::DropReason;
-use crate::target::cache::Route;
+use crate::target::cache::Dest;
+use crate::target::table::Found;
 use crate::target::{Mode, sockaddr};
+use crate::{forward, overlay};
 use core::sync::atomic::Ordering;
 use ddi::Errno;
 use ddi::mblk::{Mblk, MblkChain};
@@ -19,7 +20,7 @@ use overlay_abi::ids::UnderlayAddr;
 const RETRY_MS: u32 = 1;
 
 /// A frame that was not sent but may be later.
-struct Blocked(Mblk);
+pub(crate) struct Blocked(pub Mblk);
 
 /// Sends frames of guests; what is returned MAC keeps and sends again.
 pub(crate) fn chain(dev: &KArc<Dev>, mut chain: MblkChain) -> MblkChain {
@@ -78,12 +79,17 @@ pub(crate) fn answered(dev: &Dev, io: &Io, mut packets: MblkChain, addr: Underla
             continue;
         };
         let size = mp.size();
-        match send(dev, io, mux, mp, &addr, size) {
-            Ok(true) => dev.tx.add(1, size as u64),
-            Ok(false) => {}
-            Err(Blocked(mp)) => {
-                dev.drops.drop(DropReason::TxSend, dev.linkid, mp, Errno::EAGAIN.0);
-            }
+        settled(dev, send(dev, mux, mp, (io.vnetid, &addr), size), size);
+    }
+}
+
+/// Counts a frame of `size` bytes that nobody can take back.
+pub(crate) fn settled(dev: &Dev, result: Result<bool, Blocked>, size: usize) {
+    match result {
+        Ok(true) => dev.tx.add(1, size as u64),
+        Ok(false) => {}
+        Err(Blocked(mp)) => {
+            dev.drops.drop(DropReason::TxSend, dev.linkid, mp, Errno::EAGAIN.0);
         }
     }
 }
@@ -109,34 +115,38 @@ fn one(dev: &Dev, io: &Io, mp: Mblk, size: usize) -> Result<bool, Blocked> {
             let (Some(mac), Ok(overlay)) = (mp.read::<6>(), overlay()) else {
                 return drop(DropReason::TxRunt, mp);
             };
-            match cache.route(&overlay.requests, mac, mp, size) {
-                Route::To(addr, mp) => (addr, mp),
-                Route::Queued => return Ok(false),
-                Route::Drop(reason, mp) => return drop(reason, mp),
+            match cache.macs.look_up(&overlay.requests, mac_key(mac), mp, size) {
+                Found::Known(Dest::To(addr), mp) => (addr, mp),
+                Found::Known(Dest::Router, mp) => {
+                    return forward::one(dev, (mux, cache), mp, size);
+                }
+                Found::Known(Dest::Drop, mp) => return drop(DropReason::TxTargetDrop, mp),
+                Found::Queued => return Ok(false),
+                Found::Drop(reason, mp) => return drop(reason, mp),
             }
         }
         Mode::Unsendable(_) => return drop(DropReason::TxDestKind, mp),
     };
-    send(dev, io, mux, mp, &addr, size)
+    send(dev, mux, mp, (io.vnetid, &addr), size)
 }
 
+/// Sends a frame of a network to a host.
 #[inline]
-fn send(
+pub(crate) fn send(
     dev: &Dev,
-    io: &Io,
     mux: &Mux,
     mp: Mblk,
-    addr: &UnderlayAddr,
+    (vnetid, addr): (u64, &UnderlayAddr),
     size: usize,
 ) -> Result<bool, Blocked> {
-    let mp = match dev.encap.encap(mp, io.vnetid) {
+    let mp = match dev.encap.encap(mp, vnetid) {
         Ok(mp) => mp,
         Err((e, mp)) => {
             dev.drops.drop(DropReason::TxEncap, dev.linkid, mp, e.0);
             return Ok(false);
         }
     };
-    ddi::fire!(__dtrace_probe_overlay__tx, dev.linkid, size, mp.as_ptr(), io.vnetid);
+    ddi::fire!(__dtrace_probe_overlay__tx, dev.linkid, size, mp.as_ptr(), vnetid);
     match mux.send(&sockaddr(addr), mp) {
         Ok(()) => Ok(true),
         Err((e, left)) => not_sent(dev, e, left, size),

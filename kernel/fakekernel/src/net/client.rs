@@ -56,6 +56,16 @@ impl Frame {
         Msg::from_slice(bytes, HEADROOM).map(Frame)
     }
 
+    /// A frame of a block for each part, in a row. The first must hold the Ethernet header.
+    pub fn from_blocks(parts: &[&[u8]]) -> Option<Frame> {
+        let (first, rest) = parts.split_first()?;
+        let mut msg = Msg::from_slice(first, HEADROOM)?;
+        for part in rest {
+            msg.link(Msg::from_slice(part, 0)?);
+        }
+        Some(Frame(msg))
+    }
+
     /// The room behind the bytes there are, for a system call to read to. Then [`Frame::set_len`].
     pub fn spare(&mut self) -> &mut [MaybeUninit<u8>] {
         self.0.spare()

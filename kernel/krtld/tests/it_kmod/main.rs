@@ -19,6 +19,8 @@ mod hostile;
 mod ioctls;
 #[path = "../../../overlay/tests/it/point.rs"]
 mod point;
+#[path = "../../../overlay/tests/it/routed.rs"]
+mod routed;
 #[path = "../../../overlay/tests/it/soak.rs"]
 mod soak;
 #[path = "../../../overlay/tests/it/tcap.rs"]

@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! Where a link's packets go: one place, or one for each address.
 pub(crate) mod cache;
+pub(crate) mod limit;
+pub(crate) mod prefix;
+pub(crate) mod realm;
+pub(crate) mod table;
 
+use crate::dev::Dev;
 use crate::request::Requests;
 use cache::Cache;
 use core::net::Ipv6Addr;
@@ -41,10 +46,10 @@ impl Target {
         Target { number, varpd, mode }
     }
 
-    pub fn dynamic(varpd: u64, dest: u32, linkid: u32) -> Self {
+    pub fn dynamic(varpd: u64, dest: u32, dev: &Dev) -> Self {
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
         let mode = if dest == SENDABLE {
-            Mode::Dynamic(Cache::new(linkid, number))
+            Mode::Dynamic(Cache::new(dev.linkid, number, dev.dcid, &dev.limits))
         } else {
             Mode::Unsendable(UnderlayAddr { ip: [0; 16], port: 0 })
         };

@@ -86,9 +86,20 @@ impl Rig {
     }
 
     pub fn create_encap(&self, link: u32, vnet: u64, encap: &[u8; 32]) -> Result<(), Errno> {
+        self.create_dcid(link, vnet, encap, 0)
+    }
+
+    /// A link in a data center.
+    pub fn create_dcid(
+        &self,
+        link: u32,
+        vnet: u64,
+        encap: &[u8; 32],
+        dcid: u32,
+    ) -> Result<(), Errno> {
         let mut a = overlay_ioc_create_t {
             oic_linkid: link,
-            oic_dcid: 0,
+            oic_dcid: dcid,
             oic_vnetid: vnet,
             oic_encap: *encap,
         };
@@ -247,6 +258,21 @@ impl Varpd {
 
     pub fn dynamic(&self, link: u32) -> Result<(), Errno> {
         self.associate(link, 1, OVERLAY_TARGET_DYNAMIC, None)
+    }
+
+    /// As [`Varpd::dynamic`] on a handle that speaks version 2.
+    pub fn dynamic_v2(&self, link: u32) -> Result<(), Errno> {
+        let mut a = v2::overlay_targ_associate_t::new_zeroed();
+        (a.ota_linkid, a.ota_mode, a.ota_id) = (link, OVERLAY_TARGET_DYNAMIC, 1);
+        a.ota_provides = OVERLAY_PLUGIN_D_IP | OVERLAY_PLUGIN_D_PORT;
+        self.call(OVERLAY_TARG_ASSOCIATE, &mut a)
+    }
+
+    /// As [`Varpd::cache_flush`] on a handle that speaks version 2.
+    pub fn cache_flush_v2(&self, link: u32) {
+        let mut a = v2::overlay_targ_cache_t::new_zeroed();
+        a.otc_linkid = link;
+        self.call(OVERLAY_TARG_CACHE_FLUSH, &mut a).unwrap();
     }
 
     pub fn disassociate(&self, link: u32) -> Result<(), Errno> {

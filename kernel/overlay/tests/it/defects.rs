@@ -123,13 +123,13 @@ fn defect_04_property_ids_are_checked() {
     rig.create(LINK, VNET).unwrap();
     let mut n = overlay_ioc_nprops_t { oipn_linkid: LINK, oipn_nprops: 0 };
     rig.dld(OVERLAY_IOC_NPROPS, &mut n).unwrap();
-    assert_eq!(n.oipn_nprops, 6);
-    for id in ["6", "7", "2147483647", "-2", "-2147483648"] {
+    assert_eq!(n.oipn_nprops, 11);
+    for id in ["11", "12", "2147483647", "-2", "-2147483648"] {
         assert_eq!(rig.get(LINK, id), Err(Errno::EINVAL), "get {id}");
         assert_eq!(rig.set(LINK, id, &[0; 8]), Err(Errno::EINVAL), "set {id}");
         assert_eq!(rig.propinfo(LINK, id).err(), Some(Errno::EINVAL), "info {id}");
     }
-    assert!(rig.get(LINK, "5").is_ok());
+    assert!(rig.get(LINK, "10").is_ok());
     rig.delete(LINK).unwrap();
     rig.end();
 }
@@ -157,8 +157,8 @@ fn defect_06_plugin_properties_have_names() {
     rig.create(LINK, VNET).unwrap();
     rig.set(LINK, "vxlan/listen_port", &8472u64.to_ne_bytes()).unwrap();
     assert_eq!(rig.get(LINK, "vxlan/listen_port").unwrap(), 8472u64.to_ne_bytes());
-    assert_eq!(rig.get(LINK, "5").unwrap(), 8472u64.to_ne_bytes());
-    assert_eq!(rig.propinfo(LINK, "vxlan/listen_port").unwrap().oipi_id, 5);
+    assert_eq!(rig.get(LINK, "10").unwrap(), 8472u64.to_ne_bytes());
+    assert_eq!(rig.propinfo(LINK, "vxlan/listen_port").unwrap().oipi_id, 10);
     assert_eq!(rig.get(LINK, "vxlan/listen_ip").unwrap(), b"", "not set");
     assert_eq!(rig.get(LINK, "vxlan/listen").err(), Some(Errno::ENOENT));
     rig.delete(LINK).unwrap();

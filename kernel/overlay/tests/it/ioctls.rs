@@ -102,9 +102,7 @@ fn commands_need_their_open_and_their_memory() {
     }
     let mut zeros = [0u8; 64];
     let base = OVERLAY_TARG_IOCTL;
-    for cmd in
-        [0, base, base | 6, base | 0xf, base | 0x16, base | 0x35, OVERLAY_TARG_ABI, 0x0d1d_0003]
-    {
+    for cmd in [0, base, base | 6, base | 0xf, base | 0x16, base | 0x35, base | 0x41, 0x0d1d_0003] {
         assert_eq!(varpd.raw(cmd, zeros.as_mut_ptr() as u64), Err(Errno::ENOTTY), "{cmd:#x}");
         assert_eq!(reader.raw(cmd, zeros.as_mut_ptr() as u64), Err(Errno::ENOTTY), "{cmd:#x}");
     }
@@ -328,7 +326,7 @@ fn a_link_becomes_active_when_it_is_complete() {
 fn properties_are_described() {
     let rig = Rig::boot();
     rig.create(LINK, VNET).unwrap();
-    let rows: Vec<_> = (0..6)
+    let rows: Vec<_> = (0..11)
         .map(|id| {
             let by_id = rig.propinfo(LINK, &id.to_string()).unwrap();
             let name = overlay_abi::c_name(&by_id.oipi_name).unwrap().to_string();
@@ -356,6 +354,11 @@ fn properties_are_described() {
             row("vnetid", uint, rw, b"", ""),
             row("encap", string, r, b"", "vxlan"),
             row("varpd/id", uint, r, b"", ""),
+            row("dcid", uint, r, b"", "0-4294967295"),
+            row("vl2_cache_size", uint, rw, &1_048_576u32.to_ne_bytes(), "256-4194304"),
+            row("_vl2_cache_a", uint, rw, &75u32.to_ne_bytes(), "0-100"),
+            row("route_cache_size", uint, rw, &65_536u32.to_ne_bytes(), "256-4194304"),
+            row("_route_cache_a", uint, rw, &75u32.to_ne_bytes(), "0-100"),
             row("vxlan/listen_ip", ip, rrw, b"", ""),
             row("vxlan/listen_port", uint, rrw, &4789u16.to_ne_bytes(), "1-65535"),
         ]

@@ -15,5 +15,6 @@ mod hostile;
 mod ioctls;
 mod modules;
 mod point;
+mod routed;
 mod soak;
 mod tcap;
