@@ -85,7 +85,7 @@ impl Remote {
         }
     }
 
-    /// A connection is lost: what was outstanding is asked again once, all of it can be.
+    /// A connection is lost: what was outstanding on it is asked again, once.
     pub(super) fn lost(&mut self, cx: &mut Context, addr: SocketAddr, why: Why) {
         let Some(peer) = self.peers.get_mut(&addr) else { return };
         let queries = peer.lose(cx, why.clone());
@@ -96,19 +96,20 @@ impl Remote {
             }
             if std::mem::replace(&mut query.retried, true) {
                 self.fail(cx, &query, Drop::Lost);
-            } else {
+            } else if self.ask_again(cx, query) {
                 self.counters.retried = self.counters.retried.saturating_add(1);
-                self.ask_again(cx, query, Drop::Lost);
             }
         }
     }
 
-    /// Asks anew.
-    fn ask_again(&mut self, cx: &mut Context, mut query: Query, or: Drop) {
+    /// Asks anew; whether that could be done. Who waits for it is told if not.
+    fn ask_again(&mut self, cx: &mut Context, mut query: Query) -> bool {
         query.crossed = false;
-        if let Err((query, _)) = self.ask(cx, query) {
-            self.fail(cx, &query, or);
+        let asked = self.ask(cx, query);
+        if let Err((query, _)) = &asked {
+            self.fail(cx, query, Drop::Lost);
         }
+        asked.is_ok()
     }
 
     /// Tells who waits for it that there is no reply.
@@ -125,8 +126,9 @@ impl Remote {
     pub(super) fn replied(&mut self, cx: &mut Context, query: Query, reply: Reply) {
         match (query.purpose, reply) {
             (Purpose::Lookup { .. }, _) if query.crossed => {
-                self.counters.crossed = self.counters.crossed.saturating_add(1);
-                self.ask_again(cx, query, Drop::Lost);
+                if self.ask_again(cx, query) {
+                    self.counters.crossed = self.counters.crossed.saturating_add(1);
+                }
             }
             (Purpose::Lookup { token, instance }, reply) => {
                 let answer = self.found(instance, &reply);
