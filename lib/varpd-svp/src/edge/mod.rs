@@ -2,6 +2,7 @@
 //! The engine's hands: sockets, names, time, and what it says to varpd. See the essay of the crate.
 
 mod names;
+mod questions;
 mod run;
 mod stream;
 #[cfg_attr(target_os = "illumos", path = "no_tls.rs")]
@@ -9,6 +10,7 @@ pub mod tls;
 
 use crate::engine::{Attachment, DnsError, InstanceId, Question, RemoteId, RemoteStatus};
 use portfs::Port;
+use questions::Asker;
 use std::io;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -41,14 +43,6 @@ enum Command {
     Status(InstanceId, Sender<RemoteStatus>),
     /// Nobody will tell any more.
     End,
-}
-
-/// Who gets an answer. Let go of, the answer is that there is none.
-pub enum Asker {
-    /// A frame that waits for its destination.
-    Frame(Query),
-    /// A proxy that asks who has an address; the instance's kernel is told where that is.
-    Proxy(ArpReply, Provider),
 }
 
 impl From<Query> for Asker {

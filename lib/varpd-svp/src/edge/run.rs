@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! The thread: waits on an event port for sockets, messages and the engine's deadline, and does what the engine says.
+use super::questions::{EARLY, Open, Questions};
 use super::stream::{Stage, Stream};
-use super::{Asker, Command, LOG, Mailbox, names};
+use super::{Command, LOG, Mailbox, names};
 use crate::engine::*;
-use overlay_abi::target::overlay_target_point_t;
+use overlay_abi::ids::MacAddr;
 use portfs::{Event as PortEvent, Ready, Source};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -12,7 +13,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 use varpd_plugin::Provider;
-use varpd_plugin::overlay_abi::ids::MacAddr;
 
 /// Events between two looks at messages and the clock.
 const BATCH: usize = 64;
@@ -26,12 +26,13 @@ pub struct Runner {
     start: Instant,
     engine: Engine,
     streams: HashMap<ConnId, Stream>,
-    /// Who waits for the answer to a question.
-    askers: HashMap<Token, Asker>,
-    last_token: u64,
-    providers: HashMap<InstanceId, Provider>,
+    questions: Questions,
+    /// Attached instances, and since when.
+    providers: HashMap<InstanceId, (Provider, Time)>,
     /// Connections that the engine has bytes for.
     to_write: Vec<ConnId>,
+    /// A connection has become active, so that early questions may be asked again.
+    someone_answers: bool,
     /// Connections that ended while the engine was speaking, and why.
     ended: Vec<(ConnId, String)>,
     buf: Vec<u8>,
@@ -47,10 +48,10 @@ impl Runner {
             start: Instant::now(),
             engine: Engine::new(Limits::default(), seed),
             streams: HashMap::new(),
-            askers: HashMap::new(),
-            last_token: 0,
+            questions: Questions::default(),
             providers: HashMap::new(),
             to_write: Vec::new(),
+            someone_answers: false,
             ended: Vec::new(),
             buf: vec![0; READ],
         }
@@ -64,7 +65,8 @@ impl Runner {
     /// What has happened by now; whether to go on.
     fn turn(&mut self) -> bool {
         let now = self.now();
-        let mut wait = self.engine.deadline().map(|at| at.saturating_sub(now));
+        let deadlines = [self.engine.deadline(), self.questions.deadline()];
+        let mut wait = deadlines.into_iter().flatten().min().map(|at| at.saturating_sub(now));
         for _ in 0..BATCH {
             match self.mailbox.port.get(wait) {
                 Ok(Some(event)) => self.happened(event),
@@ -88,6 +90,12 @@ impl Runner {
         if self.engine.deadline().is_some_and(|at| at <= now) {
             self.give(Input::Tick);
         }
+        self.questions.let_go(|open| open.early_until <= now);
+        if std::mem::take(&mut self.someone_answers) {
+            for (token, instance, question) in self.questions.again() {
+                self.give(Input::Lookup { token, instance, question });
+            }
+        }
         for conn in std::mem::take(&mut self.to_write) {
             self.write(conn);
         }
@@ -101,20 +109,21 @@ impl Runner {
     fn command(&mut self, command: Command) {
         match command {
             Command::Attach(instance, provider, with) => {
-                self.providers.insert(instance, provider);
+                self.providers.insert(instance, (provider, self.now()));
                 // What was said of the link before, by an earlier varpd or of another directory, is over.
                 provider.restore();
                 self.give(Input::Attach { instance, with });
             }
             Command::Detach(instance, done) => {
                 self.give(Input::Detach { instance });
+                self.questions.let_go(|open| open.instance == instance);
                 self.providers.remove(&instance);
                 let _ = done.send(());
             }
             Command::LookUp(instance, question, asker) => {
-                self.last_token = self.last_token.wrapping_add(1);
-                let token = Token(self.last_token);
-                self.askers.insert(token, asker);
+                let since = self.providers.get(&instance).map(|(_, since)| *since);
+                let early_until = since.unwrap_or_default().saturating_add(EARLY);
+                let token = self.questions.put(Open { instance, question, asker, early_until });
                 self.give(Input::Lookup { token, instance, question });
             }
             Command::Resolved(remote, result) => self.give(Input::Resolved { remote, result }),
@@ -152,38 +161,42 @@ impl Runner {
             }
             Output::Send { conn } => self.to_write.push(conn),
             Output::Answer { token, answer } => {
-                if let Some(asker) = self.askers.remove(&token) {
-                    asker.answer(answer);
-                }
+                let now = self.now();
+                self.questions.answer(now, token, answer);
             }
             Output::Invalidate { instance, mac } => {
-                if let Some(provider) = self.providers.get(&instance) {
+                if let Some(provider) = self.provider(instance) {
                     provider.inject_varp(mac.0, None);
                 }
             }
-            Output::Announce { instance, vlan, mac, ip } => {
-                match (self.providers.get(&instance), ip) {
-                    (Some(provider), IpAddr::V4(ip)) => {
-                        provider.inject_arp(vlan, mac.0, ip, MacAddr::BROADCAST.0);
-                    }
-                    (Some(provider), IpAddr::V6(ip)) => provider.inject_ndp(vlan, mac.0, ip),
-                    (None, _) => {}
+            Output::Announce { instance, vlan, mac, ip } => match (self.provider(instance), ip) {
+                (Some(provider), IpAddr::V4(ip)) => {
+                    provider.inject_arp(vlan, mac.0, ip, MacAddr::BROADCAST.0);
                 }
-            }
+                (Some(provider), IpAddr::V6(ip)) => provider.inject_ndp(vlan, mac.0, ip),
+                (None, _) => {}
+            },
             // A kernel of version 1 has no routed flows.
             Output::FlushRoutes { .. } => {}
             Output::Degrade { instance, message } => {
-                if let Some(provider) = self.providers.get(&instance) {
+                if let Some(provider) = self.provider(instance) {
                     provider.degrade(&message);
                 }
             }
             Output::Restore { instance } => {
-                if let Some(provider) = self.providers.get(&instance) {
+                if let Some(provider) = self.provider(instance) {
                     provider.restore();
                 }
             }
-            Output::Event(event) => self.log(&event),
+            Output::Event(event) => {
+                self.log(&event);
+                self.someone_answers |= matches!(event.what, What::Active(..));
+            }
         }
+    }
+
+    fn provider(&self, instance: InstanceId) -> Option<Provider> {
+        self.providers.get(&instance).map(|(provider, _)| *provider)
     }
 
     fn log(&self, event: &Event) {
@@ -291,25 +304,6 @@ impl Runner {
         let more = !self.engine.pending(conn).is_empty();
         if let Err(e) = stream.associate(&self.mailbox.port, more) {
             self.give(Input::Ended { conn, why: Some(e.to_string()) });
-        }
-    }
-}
-
-impl Asker {
-    /// Gives the answer; any that does not fit the question is none.
-    fn answer(self, answer: Answer) {
-        match (self, answer) {
-            (Asker::Frame(query), Answer::Vl2(at)) => {
-                query.reply(&overlay_target_point_t::from(at));
-            }
-            (Asker::Proxy(reply, provider), Answer::Vl3 { mac, at }) => {
-                // So that the kernel need not ask when the guest uses what it is told.
-                if let Some(at) = at {
-                    provider.inject_varp(mac.0, Some(&overlay_target_point_t::from(at)));
-                }
-                reply.reply(mac.0);
-            }
-            _ => {}
         }
     }
 }

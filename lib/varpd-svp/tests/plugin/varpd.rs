@@ -6,7 +6,9 @@ use libvarpd_client::Client;
 use overlay_abi::errno::Errno;
 use overlay_abi::ids::{LinkId, UnderlayAddr, VarpdId, mapped};
 use overlay_abi::target::*;
+use socket2::SockRef;
 use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 use svp::log::Entry;
 use varpd_harness::process::wait_for;
@@ -248,6 +250,52 @@ fn a_property_that_is_set_while_it_is_used_takes_effect() {
     assert_eq!(place(&host, id, 1).as_deref(), Some("192.0.2.2:4789"));
 }
 
+/// Frames that come before the first connection is there wait for it.
+#[test]
+fn early_lookups_wait_for_a_connection() {
+    let (host, directory) = (host(), Directory::start());
+    directory.put(VNET, 1, "192.0.2.1:4789");
+    let id = active_on(&host, LINK, directory.addr);
+    assert_eq!(place(&host, id, 1).as_deref(), Some("192.0.2.1:4789"));
+    // Not for ever: there is nobody at this one.
+    let other = active_on(&host, LINK + 1, "127.0.0.1:1".parse().unwrap());
+    assert!(host.kernel.answer(host.kernel.ask(LINK + 1, other.0, mac(1).0)).is_none());
+    // And they go with their instance.
+    let third = active_on(&host, LINK + 2, "127.0.0.1:2".parse().unwrap());
+    let request = host.kernel.ask(LINK + 2, third.0, mac(1).0);
+    host.kernel.wait("the lookup to be taken", |s| s.outstanding.len() == 1);
+    host.client.instance_destroy(third).unwrap();
+    assert!(host.kernel.answer(request).is_none());
+    assert_eq!(host.varpd.forgotten(), 0);
+}
+
+/// What the kernel knew before varpd was started anew is checked with the directory, and stays where it is true.
+#[test]
+fn a_varpd_that_is_started_anew_forgets_only_what_is_not_true() {
+    let (mut host, directory) = (host(), Directory::start());
+    host.persist();
+    for n in 1..=40 {
+        directory.put(VNET, n, &format!("192.0.2.{n}:4789"));
+    }
+    std::os::unix::fs::symlink(beside_test("libvarpd_svp.so"), host.plugins.join("svp.so"))
+        .unwrap();
+    connected(&host, LINK, &directory);
+    for n in 1..=42 {
+        remember(&host, n, &format!("192.0.2.{n}:4789"));
+    }
+    directory.put(VNET, 2, "192.0.2.99:4789");
+    host.restart();
+    host.kernel.wait("all to be checked", |s| s.cache_changes.len() == 3);
+    let mut changes = host.kernel.state().cache_changes.clone();
+    changes.sort_unstable_by_key(|(_, mac)| *mac);
+    let [set, gone, gone_too] = &changes[..] else { panic!("{changes:?}") };
+    assert_eq!(*set, (OVERLAY_TARG_CACHE_SET, mac(2).0));
+    assert_eq!(
+        (*gone, *gone_too),
+        ((OVERLAY_TARG_CACHE_REMOVE, mac(41).0), (OVERLAY_TARG_CACHE_REMOVE, mac(42).0))
+    );
+}
+
 /// A link that an earlier varpd left degraded is not so because nobody remembers.
 #[test]
 fn a_start_ends_what_an_earlier_varpd_said_of_the_link() {
@@ -312,13 +360,35 @@ fn b01_a_directory_that_promises_more_than_there_may_be() {
     survives(Manner::Promises);
 }
 
+/// A question is sent when it is asked, however small it is and whatever else is under way: each is waited for.
+#[test]
+fn b29_questions_do_not_wait_for_one_another() {
+    let (host, directory) = (host(), Directory::start());
+    connected(&host, LINK, &directory);
+    let mut own = 0;
+    for entry in std::fs::read_dir("/proc/self/fd").unwrap() {
+        let fd = entry.unwrap().file_name().into_string().unwrap().parse().unwrap();
+        // SAFETY: a descriptor of this process; it is asked for options, whatever it is by then.
+        let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+        let socket = SockRef::from(&fd);
+        let peer = socket.peer_addr().ok().and_then(|peer| peer.as_socket());
+        if peer == Some(directory.addr) {
+            assert!(socket.tcp_nodelay().unwrap());
+            own += 1;
+        }
+    }
+    assert_eq!(own, 1);
+}
+
 /// B17: a connection that is refused at once, and one to an address that no socket can have.
 #[test]
 fn b17_connections_that_fail_at_once() {
     let host = host();
     let id = active_on(&host, LINK, "127.0.0.1:1".parse().unwrap());
     assert_eq!(place(&host, id, 1), None);
-    wait_for("a failure", || peers(&host, LINK).iter().any(|peer| peer["failures"] == 1));
+    wait_for("a failure", || {
+        peers(&host, LINK).iter().any(|peer| peer["failures"].as_u64() >= Some(1))
+    });
     ask_there(&host, id, "255.255.255.255:1296".parse().unwrap());
     wait_for("a failure", || peers(&host, LINK).iter().any(|peer| peer["last_error"].is_string()));
     let directory = Directory::start();
