@@ -61,8 +61,7 @@ pub struct Cli {
     /// Show flows at the end: inside, outside, in which network
     #[arg(short = 'F', long, conflicts_with_all = ["output", "fields", "layers", "bytes"])]
     pub flows: bool,
-    /// The simulated host whose links are meant [default: $OVERLAY_ROOT; without it, this machine]
-    #[cfg(not(target_os = "illumos"))]
+    /// The root directory of a simulated host; without it, this machine is meant
     #[arg(short = 'R', value_name = "ROOT", env = "OVERLAY_ROOT")]
     pub root: Option<PathBuf>,
     /// Print the version

@@ -9,9 +9,7 @@ use crate::flows::Flows;
 use crate::names::{Hosts, Machine};
 use crate::packet::Packet;
 use crate::show::{Seen, Show};
-#[cfg(target_os = "linux")]
-use crate::source::machine::{self, Layer as Watched};
-use crate::source::{self, Feed, Progress, Source};
+use crate::source::{self, Feed, Place, Progress, Source};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -103,36 +101,14 @@ fn sources(cli: &Cli) -> Result<Vec<Box<dyn Source>>, Error> {
     for path in &cli.files {
         sources.push(source::file(path)?);
     }
+    let place = Place::new(cli.root.as_deref(), cli.zone.as_deref());
     for name in &cli.links {
-        sources.push(link(cli, name)?);
+        sources.push(place.link(name, !cli.passive)?);
     }
     for name in &cli.interfaces {
-        sources.push(interface(cli, name)?);
+        sources.push(place.interface(name, !cli.passive)?);
     }
     if sources.is_empty() { Err(Error::NoSource) } else { Ok(sources) }
-}
-
-/// Starts to watch a link: of a simulated host, if one is named, else of this machine.
-#[cfg(target_os = "linux")]
-fn link(cli: &Cli, name: &str) -> Result<Box<dyn Source>, Error> {
-    if let Some(root) = root(cli) {
-        return Ok(source::simulated_link(&root, name)?);
-    }
-    let layer = Watched::Link { promiscuous: !cli.passive };
-    Ok(machine::interface(name, layer, cli.zone.as_deref())?)
-}
-
-/// Starts to watch an IP interface.
-#[cfg(target_os = "linux")]
-fn interface(cli: &Cli, name: &str) -> Result<Box<dyn Source>, Error> {
-    Ok(machine::interface(name, Watched::Ip, cli.zone.as_deref())?)
-}
-
-/// The simulated host that is meant, if one is.
-#[cfg(not(target_os = "illumos"))]
-fn root(cli: &Cli) -> Option<devctl::Root> {
-    let root = cli.root.clone().filter(|dir| !dir.as_os_str().is_empty())?;
-    Some(devctl::Root::from_env_or(Some(root)))
 }
 
 /// What became of a source that is live.

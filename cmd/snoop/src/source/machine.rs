@@ -106,7 +106,7 @@ impl Source for Interface {
             Ok(Some(seen)) => seen,
             Ok(None) => return Ok(Next::Nothing),
             Err(e) if e.raw_os_error() == Some(rustix::io::Errno::NETDOWN.raw_os_error()) => {
-                return Err(io::Error::new(e.kind(), "the interface went down or away").into());
+                return Err(Why::Gone);
             }
             Err(e) => return Err(e.into()),
         };

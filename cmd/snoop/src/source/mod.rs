@@ -10,15 +10,16 @@
 //!
 //! A source is read by a thread of its own; [`Feed`] is their common end.
 
+mod dlpi;
 mod file;
-#[cfg(target_os = "linux")]
-pub mod machine;
+#[cfg(not(target_os = "illumos"))]
+mod machine;
+mod place;
 #[cfg(not(target_os = "illumos"))]
 mod simulated;
 
 pub use file::file;
-#[cfg(not(target_os = "illumos"))]
-pub use simulated::link as simulated_link;
+pub use place::Place;
 
 use crate::file::Error as FileError;
 use crate::packet::{LinkType, Packet};
@@ -55,6 +56,15 @@ pub enum Why {
     #[cfg(not(target_os = "illumos"))]
     #[error("{0}")]
     Simulated(#[from] fkadm::client::Error),
+    /// A node of DLPI.
+    #[error("{0}")]
+    Dlpi(#[from] ::dlpi::Error),
+    /// A node whose packets begin with something else.
+    #[error("its link type is {0}; Ethernet and IPNET are known")]
+    LinkType(u32),
+    /// An interface that was watched.
+    #[error("the interface went down or away")]
+    Gone,
     /// The system.
     #[error("{0}")]
     Io(#[from] std::io::Error),
