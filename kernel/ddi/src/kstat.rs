@@ -36,8 +36,9 @@ pub trait Source: Send + Sync + 'static {
 /// A kstat that shows a source; gone after drop, which waits for readers.
 pub struct Kstat<S: Source> {
     ks: NonNull<sys::kstat_t>,
-    /// The stack whose zones see it, if it is not for all.
-    net: Option<NetId>,
+    /// How it is deleted: known where it is made, so that a module without stacks imports nothing
+    /// for them.
+    delete: Delete,
     /// Held for the callback.
     _source: KArc<S>,
 }
@@ -62,7 +63,7 @@ impl<S: Source> Kstat<S> {
         let kind = sys::KSTAT_TYPE_NAMED;
         // SAFETY: the strings are copied.
         let ks = unsafe { sys::kstat_create(module, instance, name, class, kind, n, 0) };
-        Self::install(ks, None, source)
+        Self::install(ks, Delete { call: delete, net: 0 }, source)
     }
 
     /// As [`Kstat::new`] for the zones of a stack only.
@@ -80,10 +81,10 @@ impl<S: Source> Kstat<S> {
         let kind = sys::KSTAT_TYPE_NAMED;
         // SAFETY: the strings are copied.
         let ks = unsafe { sys::net_kstat_create(net.0, module, instance, name, class, kind, n, 0) };
-        Self::install(ks, Some(net), source)
+        Self::install(ks, Delete { call: delete_of_stack, net: net.0 }, source)
     }
 
-    fn install(ks: *mut sys::kstat_t, net: Option<NetId>, source: KArc<S>) -> Option<Self> {
+    fn install(ks: *mut sys::kstat_t, delete: Delete, source: KArc<S>) -> Option<Self> {
         let ks = NonNull::new(ks)?;
         // SAFETY: not installed yet, so ours alone; ks_data has room for `n` named values.
         unsafe {
@@ -97,20 +98,33 @@ impl<S: Source> Kstat<S> {
             (*p).ks_update = Some(update::<S>);
             sys::kstat_install(p);
         }
-        Some(Kstat { ks, net, _source: source })
+        Some(Kstat { ks, delete, _source: source })
     }
+}
+
+struct Delete {
+    call: unsafe fn(sys::netid_t, *mut sys::kstat_t),
+    net: sys::netid_t,
+}
+
+/// # Safety
+/// `ks` is of kstat_create and used no more.
+unsafe fn delete(_net: sys::netid_t, ks: *mut sys::kstat_t) {
+    // SAFETY: by the caller's promise.
+    unsafe { sys::kstat_delete(ks) };
+}
+
+/// # Safety
+/// `ks` is of net_kstat_create with this `net`, and used no more.
+unsafe fn delete_of_stack(net: sys::netid_t, ks: *mut sys::kstat_t) {
+    // SAFETY: by the caller's promise.
+    unsafe { sys::net_kstat_delete(net, ks) };
 }
 
 impl<S: Source> Drop for Kstat<S> {
     fn drop(&mut self) {
-        let ks = self.ks.as_ptr();
         // SAFETY: installed in `install`; the source is let go of afterwards.
-        unsafe {
-            match self.net {
-                None => sys::kstat_delete(ks),
-                Some(net) => sys::net_kstat_delete(net.0, ks),
-            }
-        }
+        unsafe { (self.delete.call)(self.delete.net, self.ks.as_ptr()) };
     }
 }
 
