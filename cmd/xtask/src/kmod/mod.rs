@@ -31,7 +31,7 @@ struct Module {
     hot: &'static [&'static str],
 }
 
-const MODULES: [Module; 2] = [
+const MODULES: [Module; 3] = [
     Module {
         name: "overlay",
         exports: &[
@@ -66,6 +66,18 @@ const MODULES: [Module; 2] = [
         exports: &[],
         needs: &["drv/ip"],
         hot: &["vxlan::entry::encap", "vxlan::entry::decap"],
+    },
+    Module {
+        name: "ipnet",
+        // What bpf and the dev filesystem call.
+        exports: &["bpf_ipnet", "ipnet_if_getdev", "ipnet_set_itap", "ipnet_walk_if"],
+        needs: &[],
+        hot: &[
+            "ddi::neti::observe::<ipnet::stack::Stack>",
+            "ddi::neti::nic_event::<ipnet::stack::Stack>",
+            "ddi::stream::put::<ipnet::module::Node>",
+            "ddi::stream::service",
+        ],
     },
 ];
 
