@@ -21,7 +21,7 @@ pub fn skip(why: impl std::fmt::Display) {
     }
 }
 
-/// Where `cargo xtask kmod` has put the kernel modules `overlay` and `vxlan`: `$OVERLAY_KMOD_DIR`, else `kmod` in
+/// Where `cargo xtask kmod` has put the kernel modules `overlay`, `vxlan` and `ipnet`: `$OVERLAY_KMOD_DIR`, else `kmod` in
 /// cargo's target directory. `None` after counting the test as skipped: they are not there.
 #[must_use]
 pub fn kernel_modules() -> Option<PathBuf> {
@@ -31,7 +31,7 @@ pub fn kernel_modules() -> Option<PathBuf> {
     };
     let dir =
         std::env::var_os("OVERLAY_KMOD_DIR").map_or_else(|| target().join("kmod"), Into::into);
-    if ["overlay", "vxlan"].iter().all(|name| dir.join(name).exists()) {
+    if ["overlay", "vxlan", "ipnet"].iter().all(|name| dir.join(name).exists()) {
         return Some(dir);
     }
     skip(format!("no kernel modules in {} (cargo xtask kmod makes them)", dir.display()));

@@ -181,6 +181,7 @@ fn bpf_is_shown_the_packet_itself_with_its_header() {
 fn a_client_on_loopback_sees_both_families_of_what_ip_shows_there() {
     let rig = rig();
     let lo = Interface::loopback(0).unwrap();
+    settle();
     let open = Open::by_name("lo0", 0).unwrap();
     let shown = Shown::default();
     let promisc = open.promisc(ALL, &shown).unwrap();
