@@ -150,16 +150,21 @@ impl OverlayKernel {
     /// A named number of a link's kstat, 0 if there is none.
     #[must_use]
     pub fn counter(&self, linkid: u32, name: &str) -> u64 {
-        fakekernel::kstat::read(Some("overlay"), i32::try_from(linkid).ok(), None)
-            .iter()
-            .flat_map(|k| &k.data)
-            .filter(|(n, _)| n == name)
-            .filter_map(|(_, v)| match v {
-                Value::U64(n) => Some(*n),
-                _ => None,
-            })
-            .sum()
+        counter("overlay", linkid as i32, name)
     }
+}
+
+/// A counter of the kernel.
+pub fn counter(module: &str, instance: i32, name: &str) -> u64 {
+    fakekernel::kstat::read(Some(module), Some(instance), None)
+        .iter()
+        .flat_map(|k| &k.data)
+        .filter(|(n, _)| n == name)
+        .filter_map(|(_, v)| match v {
+            Value::U64(n) => Some(*n),
+            _ => None,
+        })
+        .sum()
 }
 
 impl Varpd {

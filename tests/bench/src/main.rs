@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! `bench [--modload DIR] [FILTER]`: instructions a packet, counted by callgrind.
 //!
+//! Of the overlay driver, and of what ipnet does with a packet that IP shows it.
+//!
 //! The program runs itself under `valgrind --tool=callgrind` once per case. Collection is on from where the kernel
 //! calls the driver (its MAC transmit function, its socket callback) until that hands the packet over
 //! (`ksocket_sendmblk`, `mac_rx`), so a figure is the driver, its plugin, and the kernel's locks and message functions
@@ -9,6 +11,8 @@
 //!
 //! With `--modload` each case is counted twice: for the crates that are linked in, and for the module files `overlay`
 //! and `vxlan` of the directory, the bytes that ship. What the kernel does for either is the same code.
+
+mod observe;
 
 use anyhow::{Context, Result, bail, ensure};
 use bench::{OverlayKernel, at, frame, mac};
@@ -41,8 +45,11 @@ fn main() -> Result<()> {
     if let [inner, dir, len, entries] = args.as_slice()
         && inner == "--inner"
     {
-        let kernel = kernel(entries.parse()?, files.as_deref())?;
         let (len, entries) = (len.parse()?, entries.parse()?);
+        if dir == "show" {
+            return observe::run(len, entries, PACKETS, files.as_deref());
+        }
+        let kernel = kernel(entries, files.as_deref())?;
         return match dir.as_str() {
             "tx" => tx(kernel, len, entries),
             "rx" => rx(kernel, len),
@@ -55,9 +62,11 @@ fn main() -> Result<()> {
         "{:<10} {:>6} {:>10} {:>13} {file:>13} {:>16}",
         "direction", "bytes", "entries", "linked", "bytes/entry"
     );
-    for dir in ["tx", "rx"] {
+    // Entries of the target cache; for a packet that is shown, streams that look.
+    let caches: &[u32] = &[1, 1_000, 100_000, 1_000_000];
+    for (dir, all) in [("tx", caches), ("rx", caches), ("show", &[0, 1, 8])] {
         for len in [64, 1400] {
-            for entries in [1, 1_000, 100_000, 1_000_000] {
+            for &entries in all {
                 let case = format!("{dir} {len} {entries}");
                 if args.first().is_none_or(|f| case.contains(f.as_str())) {
                     let (linked, memory) = count(dir, len, entries, None)?;
@@ -79,7 +88,12 @@ fn count(dir: &str, len: usize, entries: u32, files: Option<&Path>) -> Result<(f
     let out = std::env::temp_dir().join(format!("overlay-bench-{}", std::process::id()));
     let mut cmd = Command::new("valgrind");
     cmd.args(["--tool=callgrind", "--collect-atstart=no", "--demangle=no"]);
-    for symbol in if dir == "tx" { TX } else { RX } {
+    let symbols = match dir {
+        "tx" => TX,
+        "rx" => RX,
+        _ => observe::SHOW,
+    };
+    for symbol in symbols {
         cmd.arg(format!("--toggle-collect={symbol}"));
     }
     cmd.arg(format!("--callgrind-out-file={}", out.display()));
