@@ -107,24 +107,33 @@ impl Remote {
         let port = self.key.port;
         let mut addrs: BTreeSet<SocketAddr> =
             found.iter().map(|ip| SocketAddr::new(ip.to_canonical(), port)).collect();
+        let all = addrs.len();
         if let Some(first) = addrs.iter().nth(cx.limits.addresses).copied() {
-            self.event(cx, What::TooMany(addrs.len()));
             addrs.split_off(&first);
         }
+        let members = self.peers.iter().filter(|(_, peer)| peer.member);
+        let members: BTreeSet<SocketAddr> = members.map(|(addr, _)| *addr).collect();
+        if members == addrs {
+            return;
+        }
+        if addrs.len() < all {
+            self.event(cx, What::TooMany(all));
+        }
         let failing = self.all_failing();
-        for (addr, peer) in &mut self.peers {
-            peer.member = addrs.contains(addr);
+        for addr in members.difference(&addrs) {
+            self.event(cx, What::Left(*addr));
+            if let Some(peer) = self.peers.get_mut(addr) {
+                peer.member = false;
+            }
         }
-        let left: Vec<_> =
-            self.peers.iter().filter(|(_, peer)| !peer.member).map(|(addr, _)| *addr).collect();
-        for addr in left {
-            self.event(cx, What::Left(addr));
-        }
-        for addr in addrs {
-            if !self.peers.contains_key(&addr) {
-                self.event(cx, What::Joined(addr));
-                let peer = Peer::new(cx, self.id, addr, failing);
-                self.peers.insert(addr, peer);
+        for addr in addrs.difference(&members) {
+            self.event(cx, What::Joined(*addr));
+            if let Some(peer) = self.peers.get_mut(addr) {
+                // It winds down, and need not any more.
+                peer.member = true;
+            } else {
+                let peer = Peer::new(cx, self.id, *addr, failing);
+                self.peers.insert(*addr, peer);
             }
         }
     }

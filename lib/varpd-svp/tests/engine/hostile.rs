@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! Random peers, resolvers and instances, each run out of one seed. Then everything is well again, and the engine
-//! must be, too.
+//! must be, too. `ENGINE_SEEDS=10000` runs more of them.
 
 use crate::rig::*;
 use overlay_abi::ids::MacAddr;
@@ -12,7 +12,7 @@ use svp::server::Token as Reply;
 use svp::{Id, Op, Status, Uuid, Version};
 use varpd_svp::engine::*;
 
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 200;
 const STEPS: usize = 400;
 /// Few, so that the bound is met.
 const QUESTIONS: usize = 8;
@@ -327,7 +327,8 @@ impl Chaos {
 #[test]
 fn random_peers_break_nothing_and_all_is_well_when_they_are() {
     let mut total = BTreeMap::new();
-    for seed in 0..SEEDS {
+    let seeds = std::env::var("ENGINE_SEEDS").map_or(SEEDS, |n| n.parse().expect("a number"));
+    for seed in 0..seeds {
         // The last line of a test that fails.
         println!("seed {seed}");
         let mut chaos = Chaos::new(seed);
@@ -342,7 +343,7 @@ fn random_peers_break_nothing_and_all_is_well_when_they_are() {
     }
     // Everything that can happen did.
     println!("{total:?}");
-    assert!(total.len() > 10 && total.values().all(|n| *n > 100), "{total:?}");
+    assert!(total.len() > 10 && total.values().all(|n| *n > seeds / 5), "{total:?}");
 }
 
 /// The same seed and the same inputs: the same outputs.

@@ -187,14 +187,22 @@ fn a_leaving_connection_ends_after_its_last_reply_and_takes_no_questions() {
 
 #[test]
 fn an_address_that_comes_back_keeps_its_connection() {
-    let (mut rig, conns) = Rig::up_with(Limits { refresh: secs(4), ..Limits::default() }, 1);
+    let (mut rig, conns) = Rig::up_with(Limits { refresh: secs(2), ..Limits::default() }, 1);
+    let members = |rig: &mut Rig, numbers: &[u8]| {
+        rig.pass(secs(2));
+        rig.resolved(Ok(numbers.iter().map(|n| ip(*n)).collect()));
+        rig.take(|output| match output {
+            Output::Event(Event { what: What::Joined(addr), .. }) => Some((true, addr.ip())),
+            Output::Event(Event { what: What::Left(addr), .. }) => Some((false, addr.ip())),
+            _ => None,
+        })
+    };
     let token = rig.vl2();
     let old = rig.asked_one(conns[0]).0;
-    rig.pass(secs(4));
-    rig.resolved(Ok(vec![ip(2)]));
+    assert_eq!(members(&mut rig, &[2]), [(false, ip(1)), (true, ip(2))]);
     assert_eq!(state(&rig, 1), "WINDDOWN");
-    rig.pass(secs(4));
-    rig.resolved(Ok(vec![ip(1), ip(2)]));
+    assert_eq!(members(&mut rig, &[2]), [], "said once");
+    assert_eq!(members(&mut rig, &[1, 2]), [(true, ip(1))]);
     assert_eq!((state(&rig, 1), rig.conn_to(1)), ("ACTIVE", Some(conns[0])));
     rig.reply(conns[0], |out| old.vl2(out, Ok(AT)));
     assert_eq!(rig.answers(), [(token, Answer::Vl2(at()))]);
@@ -208,7 +216,12 @@ fn more_addresses_than_are_used_are_left() {
     rig.attach_as(ONE, VNET, None);
     rig.resolved(Ok((1..=250).map(ip).collect()));
     assert_eq!(rig.far.len(), 3);
-    assert!(rig.out.iter().any(|o| matches!(o, Output::Event(e) if e.what == What::TooMany(250))));
+    let said = |rig: &mut Rig| {
+        rig.take(|o| matches!(o, Output::Event(e) if e.what == What::TooMany(250)).then_some(()))
+    };
+    assert_eq!(said(&mut rig).len(), 1);
+    rig.refresh(Ok((1..=250).map(ip).collect()));
+    assert_eq!((rig.peer(3).addr.ip(), said(&mut rig).len()), (ip(3), 0));
 }
 
 /// B10: a peer that accepts and closes, or says nonsense, is not hit again and again.
