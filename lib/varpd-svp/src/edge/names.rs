@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! Addresses of names: as the system knows them, in a thread of its own for each question.
 //!
-//! Off illumos, hosts are directories, each with its own `/etc/hosts` ([`devctl::Root`]); what that says of a name
-//! goes before what this machine says. A laboratory names its directories there, and takes an address away.
+//! Off illumos, hosts are directories ([`devctl::Root`]). One that has an `/etc/hosts` knows the names in that, and no
+//! others: a laboratory names its directories there, takes an address away, and asks no name server of this machine's.
 use crate::engine::DnsError;
 use dns_lookup::{AddrInfoHints, LookupErrorKind, SockType, getaddrinfo};
 use std::net::IpAddr;
@@ -14,7 +14,7 @@ pub fn resolve(host: &str) -> Result<Vec<IpAddr>, DnsError> {
     }
     #[cfg(not(target_os = "illumos"))]
     if let Some(found) = of_this_root(host) {
-        return Ok(found);
+        return if found.is_empty() { Err(DnsError::NoAddress) } else { Ok(found) };
     }
     // Without a type each address would come once for each that there is.
     let hints = AddrInfoHints { socktype: SockType::Stream.into(), ..AddrInfoHints::default() };
@@ -27,11 +27,11 @@ pub fn resolve(host: &str) -> Result<Vec<IpAddr>, DnsError> {
     Ok(all.flatten().map(|info| info.sockaddr.ip()).collect())
 }
 
+/// What the simulated host knows, if it has the file.
 #[cfg(not(target_os = "illumos"))]
 fn of_this_root(host: &str) -> Option<Vec<IpAddr>> {
     let file = devctl::Root::from_env_or(None).path("/etc/hosts");
-    let found = in_hosts(&std::fs::read_to_string(file).ok()?, host);
-    (!found.is_empty()).then_some(found)
+    Some(in_hosts(&std::fs::read_to_string(file).ok()?, host))
 }
 
 /// The addresses of a name in the text of a file as hosts(5) describes it.

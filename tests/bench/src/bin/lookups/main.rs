@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! `lookups [--hosts N] [--json]`: how long a frame waits for a destination nobody knew, and how many of these
-//! questions a second varpd answers.
+//! questions a second varpd answers, with the plugins `files` and `svp`.
 //!
 //! ```text
 //!   this process                                     its child
 //!   Client ── frame ──► overlay ── LOOKUP ──────────► varpd, 1 to 8 lookup threads
-//!                          ▲     (ioctl dialogue,      │ libvarpd_files.so, a file of 100 000 hosts
-//!                          │      a Unix socket)       │
+//!                          ▲     (ioctl dialogue,      │ libvarpd_files.so, a file of 100 000 hosts, or
+//!                          │      a Unix socket)       │ libvarpd_svp.so ══ TCP ══► portolan, with as many
 //!                          └───── RESPOND ─────────────┘
 //!   UdpSocket ◄── VXLAN datagram
 //! ```
@@ -18,6 +18,8 @@
 //! The time of a miss is from handing the frame to MAC until the datagram is read from a socket; beside it is that of a
 //! frame whose destination is known, which is all of it but the question.
 
+mod known;
+
 use anyhow::{Context, Result, ensure};
 use bench::{OverlayKernel, at, frame, mac};
 use devctl::Root;
@@ -25,9 +27,9 @@ use devctl::server::Server;
 use fakekernel::host::{Checks, Config};
 use fakekernel::net::client::{Client, Frame, Frames};
 use fakekerneld::nodes::{NODES, Nodes};
+use known::Known;
 use libvarpd_client::Client as Varpd;
-use overlay_abi::ids::{LinkId, MacAddr};
-use std::io::Write;
+use overlay_abi::ids::LinkId;
 use std::net::UdpSocket;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -50,8 +52,11 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 fn main() -> Result<ExitCode> {
     let args: Vec<_> = std::env::args_os().collect();
-    if args.first().is_some_and(|name| name == "varpd") {
-        return Ok(varpd::main(args));
+    match args.first().and_then(|name| name.to_str()) {
+        Some("varpd") => return Ok(varpd::main(args)),
+        Some("portolan") => return Ok(portolan::run::main(args)),
+        Some("portolanadm") => return Ok(portolan::adm::main(args)),
+        _ => {}
     }
     let args: Vec<_> = std::env::args().skip(1).collect();
     let json = args.iter().any(|a| a == "--json");
@@ -69,23 +74,25 @@ fn main() -> Result<ExitCode> {
         println!("{}", serde_json::to_string_pretty(&rows)?);
         return Ok(ExitCode::SUCCESS);
     }
-    println!("lookups through /dev/overlay, plugin files, {hosts} hosts\n");
+    println!("lookups through /dev/overlay, {hosts} hosts\n");
     println!(
-        "{:>7} {:>12} {:>10} {:>22} {:>22}",
-        "threads", "activate ms", "lookups/s", "miss us", "hit us"
+        "{:>6} {:>7} {:>12} {:>10} {:>22} {:>22}",
+        "plugin", "threads", "activate ms", "lookups/s", "miss us", "hit us"
     );
-    println!("{:>54} {:>22}", "p50/p90/p99", "p50/p90/p99");
+    println!("{:>61} {:>22}", "p50/p90/p99", "p50/p90/p99");
     for r in rows {
         let (ms, rate, miss, hit) = (r.activate_ms, r.lookups_per_second, r.miss_us, r.hit_us);
-        println!("{:>7} {ms:>12.0} {rate:>10.0} {:>22} {:>22}", r.threads, miss.text(), hit.text());
+        let (plugin, threads, miss, hit) = (r.plugin, r.threads, miss.text(), hit.text());
+        println!("{plugin:>6} {threads:>7} {ms:>12.0} {rate:>10.0} {miss:>22} {hit:>22}");
     }
     Ok(ExitCode::SUCCESS)
 }
 
 #[derive(serde::Serialize)]
 struct Row {
+    plugin: &'static str,
     threads: usize,
-    /// Milliseconds to activate the instance: reading and checking the file is nearly all of it.
+    /// Milliseconds to activate the instance: with `files`, reading and checking the file is nearly all of it.
     activate_ms: f64,
     lookups_per_second: f64,
     miss_us: Percentiles,
@@ -113,48 +120,53 @@ impl Percentiles {
 }
 
 fn measure(dir: &Path, hosts: u32) -> Result<Vec<Row>> {
-    let file = dir.join("hosts.json");
-    write_hosts(&file, hosts)?;
     let root = Root::from_env_or(Some(dir.to_owned()));
     let kernel = OverlayKernel::boot(Config { checks: Checks::Off, ..Config::default() }, None)?;
     let nodes = Server::start(&root, &NODES, Arc::new(Nodes::new()))?;
     let sink = UdpSocket::bind(("127.0.0.1", SINK))?;
     sink.set_read_timeout(Some(PATIENCE))?;
     let mut rows = Vec::new();
-    for threads in [1, 2, 4, 8] {
-        kernel.create(LINK, VNET, at("127.0.0.1", LISTEN))?;
-        let varpd = Daemon::start(&root, threads)?;
-        let (door, activate_ms) = varpd.configure(&root, &file)?;
-        kernel.activate(LINK)?;
-        let client = Client::open(LINK).map_err(|e| anyhow::anyhow!("errno {e}"))?;
-        let miss_us = Percentiles::of(times(&client, &sink, |n| n)?);
-        let hit_us = Percentiles::of(times(&client, &sink, |_| 0)?);
-        let lookups_per_second = rate(&kernel, &client)?;
-        rows.push(Row { threads, activate_ms, lookups_per_second, miss_us, hit_us });
-        drop(client);
-        door.instance_destroy(door.instance_lookup(LinkId(LINK))?)?;
-        kernel.delete(LINK)?;
-        drop(varpd);
-        drain(&sink)?;
+    for known in [Known::file, Known::directory] {
+        let known = known(dir, hosts)?;
+        for threads in [1, 2, 4, 8] {
+            rows.push(row(&root, &kernel, &sink, &known, threads)?);
+        }
     }
     drop(nodes);
     kernel.shutdown()?;
     Ok(rows)
 }
 
-/// All hosts are where the sink is.
-fn write_hosts(path: &Path, hosts: u32) -> Result<()> {
-    let mut file = std::io::BufWriter::new(std::fs::File::create(path)?);
-    for n in 0..hosts {
-        let [_, b, c, d] = n.to_be_bytes();
-        let (open, mac) = (if n == 0 { "{" } else { ",\n" }, MacAddr(mac(n)));
-        write!(
-            file,
-            "{open}\"{mac}\": {{\"ip\": \"127.0.0.1\", \"port\": {SINK}, \"arp\": \"10.{b}.{c}.{d}\"}}"
-        )?;
-    }
-    writeln!(file, "}}")?;
-    Ok(file.flush()?)
+fn row(
+    root: &Root,
+    kernel: &OverlayKernel,
+    sink: &UdpSocket,
+    known: &Known,
+    threads: usize,
+) -> Result<Row> {
+    kernel.create(LINK, VNET, at("127.0.0.1", LISTEN))?;
+    let varpd = Daemon::start(root, known.plugin(), threads)?;
+    let door = varpd.door(root)?;
+    let activate_ms = known.activate(&door)?;
+    kernel.activate(LINK)?;
+    let client = Client::open(LINK).map_err(|e| anyhow::anyhow!("errno {e}"))?;
+    let miss_us = Percentiles::of(times(&client, sink, |n| n)?);
+    let hit_us = Percentiles::of(times(&client, sink, |_| 0)?);
+    let lookups_per_second = rate(kernel, &client)?;
+    drop(client);
+    door.instance_destroy(door.instance_lookup(LinkId(LINK))?)?;
+    kernel.delete(LINK)?;
+    drop(varpd);
+    drain(sink)?;
+    let plugin = known.plugin();
+    Ok(Row { plugin, threads, activate_ms, lookups_per_second, miss_us, hit_us })
+}
+
+/// This program as another one.
+fn applet(name: &str) -> Result<Command> {
+    let mut cmd = Command::new(std::env::current_exe()?);
+    cmd.arg0(name);
+    Ok(cmd)
 }
 
 /// A frame to host `n`.
@@ -207,42 +219,36 @@ fn drain(sink: &UdpSocket) -> Result<()> {
 struct Daemon(Child);
 
 impl Daemon {
-    fn start(root: &Root, threads: usize) -> Result<Daemon> {
+    fn start(root: &Root, plugin: &str, threads: usize) -> Result<Daemon> {
         let plugins = root.path("/plugins");
         std::fs::create_dir_all(&plugins)?;
-        let link = plugins.join("libvarpd_files.so");
+        let name = format!("libvarpd_{plugin}.so");
+        let link = plugins.join(&name);
         if !link.exists() {
-            std::os::unix::fs::symlink(plugin()?, &link)?;
+            std::os::unix::fs::symlink(beside(&name)?, &link)?;
         }
-        let mut cmd = Command::new(std::env::current_exe()?);
-        cmd.arg0("varpd").arg("-f").arg("-R").arg(root.dir()).arg("-i").arg(&plugins);
+        let mut cmd = applet("varpd")?;
+        cmd.arg("-f").arg("-R").arg(root.dir()).arg("-i").arg(&plugins);
         cmd.arg("--lookup-threads").arg(threads.to_string());
         cmd.stdin(Stdio::null()).stderr(std::fs::File::create(root.path("/varpd.log"))?);
         Ok(Daemon(cmd.spawn().context("cannot start varpd")?))
     }
 
-    /// Makes an instance of the files plugin for the link, as dladm does, as soon as varpd answers.
-    fn configure(&self, root: &Root, file: &Path) -> Result<(Varpd, f64)> {
+    /// Its door, as soon as it answers.
+    fn door(&self, root: &Root) -> Result<Varpd> {
         let start = Instant::now();
-        let door = loop {
+        loop {
             match Varpd::open(root) {
-                Ok(door) => break door,
+                Ok(door) => return Ok(door),
                 Err(_) if start.elapsed() < PATIENCE => {
-                    std::thread::sleep(Duration::from_millis(5))
+                    std::thread::sleep(Duration::from_millis(5));
                 }
                 Err(e) => {
                     let log = std::fs::read_to_string(root.path("/varpd.log")).unwrap_or_default();
                     return Err(anyhow::anyhow!("varpd: {e}\n{log}"));
                 }
             }
-        };
-        let id = door.instance_create(LinkId(LINK), "files")?;
-        let mut prop = door.prop_handle(id);
-        prop.info_fill_by_name("files/config")?;
-        prop.set(&[file.as_os_str().as_encoded_bytes(), b"\0"].concat())?;
-        let start = Instant::now();
-        door.instance_activate(id)?;
-        Ok((door, start.elapsed().as_secs_f64() * 1e3))
+        }
     }
 }
 
@@ -253,10 +259,11 @@ impl Drop for Daemon {
     }
 }
 
-/// The plugin that was built with this program.
-fn plugin() -> Result<PathBuf> {
+/// A plugin that was built with this program.
+fn beside(name: &str) -> Result<PathBuf> {
     let exe = std::env::current_exe()?;
     let dir = exe.parent().unwrap_or(Path::new("/"));
-    let places = [dir.join("deps/libvarpd_files.so"), dir.join("libvarpd_files.so")];
-    places.into_iter().find(|p| p.exists()).context("libvarpd_files.so is not beside this program")
+    let places = [dir.join("deps").join(name), dir.join(name)];
+    let found = places.into_iter().find(|p| p.exists());
+    found.with_context(|| format!("{name} is not beside this program"))
 }
