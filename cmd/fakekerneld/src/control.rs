@@ -24,6 +24,7 @@ use rustix::net::SocketType;
 use serde::Serialize;
 
 use crate::guest::Guests;
+use crate::ip::Ip;
 use crate::{capture, links, modules};
 
 /// Connections at a time; further ones are told so.
@@ -42,8 +43,13 @@ pub struct Host {
 
 impl Host {
     /// `end` is told when a client asks for the end.
-    pub fn new(kernel: Arc<Kernel>, names: Arc<Mutex<Table>>, end: Sender<()>) -> Host {
-        let guests = Guests::default();
+    pub fn new(
+        kernel: Arc<Kernel>,
+        names: Arc<Mutex<Table>>,
+        ip: Arc<Ip>,
+        end: Sender<()>,
+    ) -> Host {
+        let guests = Guests::new(ip);
         Host { kernel, names, guests, end: Mutex::new(end), start: Instant::now() }
     }
 }
@@ -130,9 +136,11 @@ impl Host {
             Request::GuestAttachTap(a) => {
                 result(to, self.vnic(&a.link).and_then(|v| self.guests.attach_tap(v, a)))
             }
-            Request::GuestAttach(a) => {
-                result(to, self.vnic(&a.link).and_then(|v| self.guests.attach(v, a.addresses)))
-            }
+            Request::GuestAttach(a) => result(
+                to,
+                self.vnic(&a.link)
+                    .and_then(|v| self.guests.attach(v, a.addresses, a.zone.as_deref())),
+            ),
             Request::GuestDetach(l) => {
                 result(to, self.find(&l.link).and_then(|id| self.guests.detach(id, &l.link)))
             }

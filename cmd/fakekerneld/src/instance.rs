@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 const LOCK: &str = "/var/run/fakekerneld.lock";
 /// Where sockets and varpd's files lie.
-const DIRECTORIES: [&str; 3] = ["/dev", "/var/run", "/etc/svc/volatile/dladm"];
+const DIRECTORIES: [&str; 4] = ["/dev", "/dev/ipnet", "/var/run", "/etc/svc/volatile/dladm"];
 
 /// Makes the root's directories and takes the root for this process until the result is dropped.
 pub fn take(root: &Root) -> Result<File> {

@@ -5,11 +5,12 @@
 //!     dladm, varpd                dladm, varpd              fkadm, lab
 //!   <root>/dev/overlay    dlmgmt_door (names of links)   <root>/var/run/fakekerneld.sock
 //!   <root>/dev/dld               |                              |
+//!   <root>/dev/ipnet/* (snoop)   |                              |
 //!        |                 libdladm::dlmgmt                  control ---- guest, capture
 //!      nodes                                                    |            |
 //!        |                                                      |            |
 //!   +----v------------------------------------------------------v------------v----+
-//!   | fakekernel:  drv/overlay, overlay/vxlan        mac, VNICs, kstats, captures |
+//!   | fakekernel:  drv/overlay, overlay/vxlan, drv/ipnet   mac, VNICs, IP, kstats |
 //!   +------------------------------------ UDP ------------------------------------+
 //! ```
 //!
@@ -18,7 +19,7 @@
 //! * **root**: the directory that is this host's `/`. One fakekerneld at a time has it: it holds a
 //!   lock on `<root>/var/run/fakekerneld.lock`, which stays as a file when it ends.
 //! * **guest**: what uses a VNIC ([`guest`]).
-//! * **module**: `drv/overlay` and `overlay/vxlan` are linked in; files for illumos can take their
+//! * **module**: `drv/overlay`, `overlay/vxlan` and `drv/ipnet` are linked in; files for illumos can take their
 //!   place, or be others ([`krtld`]). The program is linked at a fixed address for that.
 //!
 //! # Order of start and end
@@ -37,6 +38,7 @@ mod capture;
 mod control;
 pub mod guest;
 mod instance;
+mod ip;
 mod links;
 mod log;
 mod modules;
@@ -74,7 +76,7 @@ struct Options {
     /// Sockets to send from: each has its own source port, and a flow keeps to one
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = txpool)]
     txpool: usize,
-    /// Load this module file for illumos; if NAME is drv/overlay or overlay/vxlan, in place of what
+    /// Load this module file for illumos; if NAME is drv/overlay, overlay/vxlan or drv/ipnet, in place of what
     /// is built in. May be repeated
     #[arg(long, value_name = "NAME=FILE", value_parser = module_file)]
     modload: Vec<(String, PathBuf)>,
@@ -160,7 +162,8 @@ fn serve(
 ) -> Result<()> {
     modules::start(kernel, &options.modload).map_err(anyhow::Error::msg)?;
 
-    let nodes = Server::start(root, &nodes::NODES, Arc::new(nodes::Nodes::new()))?;
+    let nodes = Arc::new(Server::start(root, &nodes::NODES, Arc::new(nodes::Nodes::new()))?);
+    let ip = ip::Ip::new(root, Arc::clone(&nodes)).map_err(anyhow::Error::msg)?;
     let names = Arc::new(Mutex::new(Table::new()));
     let table = Arc::clone(&names);
     let door = door::Server::create(
@@ -168,7 +171,8 @@ fn serve(
         0o600,
         Arc::new(move |request, _| links::lock(&table).handle(request)),
     )?;
-    let control = control::Server::start(root, control::Host::new(Arc::clone(kernel), names, end))?;
+    let host = control::Host::new(Arc::clone(kernel), names, ip, end);
+    let control = control::Server::start(root, host)?;
     ready(options, root)?;
     slog::info!(log, "fakekerneld started"; "root" => root.to_string());
 

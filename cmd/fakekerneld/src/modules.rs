@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! Kernel modules: those that are linked in, and files in their place.
 
+use std::ffi::{c_char, c_void};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use fakekernel::host::{Kernel, ModuleFile as _, StaticModule};
+use illumos_sys_hdrs::{dev_t, zoneid_t};
 use krtld::Module;
 use overlay_abi::errno::Errno;
 
@@ -18,6 +20,7 @@ pub fn start(kernel: &Kernel, files: &[(String, PathBuf)]) -> Result<(), String>
     kernel.register_module(linked(overlay::module()));
     // It calls functions of the overlay module.
     kernel.register_module_needing(linked(vxlan::module()), &["drv/overlay"]);
+    register_ipnet(kernel);
     let files: Vec<_> = files.iter().map(|(name, file)| Module::new(&**name, &**file)).collect();
     for file in &files {
         register(kernel, file)?;
@@ -25,7 +28,31 @@ pub fn start(kernel: &Kernel, files: &[(String, PathBuf)]) -> Result<(), String>
     for file in &files {
         load(kernel, file)?;
     }
-    kernel.modload("drv/overlay").map(drop).map_err(|e| format!("drv/overlay does not load: {e}"))
+    let load = |name| kernel.modload(name).map(drop);
+    ["drv/overlay", "drv/ipnet"]
+        .iter()
+        .try_for_each(|name| load(name).map_err(|e| format!("{name} does not load: {e}")))
+}
+
+unsafe extern "C" {
+    fn ipnet_if_getdev(name: *mut c_char, zone: zoneid_t) -> dev_t;
+    fn ipnet_walk_if(
+        f: unsafe extern "C" fn(*const c_char, *mut c_void, dev_t),
+        arg: *mut c_void,
+        zone: zoneid_t,
+    );
+}
+
+/// With the two functions that /dev/ipnet is made of, which the kernel finds by their names in a
+/// file.
+fn register_ipnet(kernel: &Kernel) {
+    let module = linked(ipnet::module());
+    kernel.register_module(module);
+    let exports = [
+        ("ipnet_if_getdev", ipnet_if_getdev as *const () as usize),
+        ("ipnet_walk_if", ipnet_walk_if as *const () as usize),
+    ];
+    kernel.register_exports(module.name, &exports);
 }
 
 /// Makes a file known as the module of its name, in place of the one that was.

@@ -127,7 +127,12 @@ impl Client {
         addresses: impl IntoIterator<Item = S>,
     ) -> Result<Guest, Error> {
         let addresses = addresses.into_iter().map(Into::into).collect();
-        self.call(&Request::GuestAttach(Attach { link: link.into(), addresses }))
+        self.guest_attach_as(Attach { link: link.into(), addresses, zone: None })
+    }
+
+    /// Gives a VNIC to a host inside fakekerneld.
+    pub fn guest_attach_as(&mut self, attach: Attach) -> Result<Guest, Error> {
+        self.call(&Request::GuestAttach(attach))
     }
 
     /// Takes a VNIC from its guest.

@@ -15,8 +15,8 @@ use serde::Serialize;
 
 use crate::client::Client;
 use crate::proto::{
-    AttachTap, Capture, Guest, GuestKind, Kstat, KstatFilter, Link, Module, Ping, PingReport, Rtt,
-    TcpReport, TcpSend,
+    Attach, AttachTap, Capture, Guest, GuestKind, Kstat, KstatFilter, Link, Module, Ping,
+    PingReport, Rtt, TcpReport, TcpSend,
 };
 
 /// Administer a fakekerneld: the overlay kernel modules that run in a process.
@@ -115,6 +115,9 @@ enum GuestCommand {
         /// Its addresses
         #[arg(value_name = "ADDRESS/PREFIX", required = true)]
         addresses: Vec<String>,
+        /// Zone that it is, with an IP of its own [default: its interface is the global zone's]
+        #[arg(long, value_name = "ZONE")]
+        zone: Option<String>,
     },
     /// Take a VNIC from its guest
     Detach {
@@ -307,7 +310,9 @@ fn guest(
         GuestCommand::AttachTap { link, tap, netns, addresses } => {
             vec![client.guest_attach_tap(AttachTap { link, tap, netns, addresses })?]
         }
-        GuestCommand::Attach { link, addresses } => vec![client.guest_attach(&link, addresses)?],
+        GuestCommand::Attach { link, addresses, zone } => {
+            vec![client.guest_attach_as(Attach { link, addresses, zone })?]
+        }
         GuestCommand::Detach { link } => {
             client.guest_detach(&link)?;
             return Ok(true);

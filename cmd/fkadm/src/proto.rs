@@ -179,6 +179,9 @@ pub struct Attach {
     pub link: String,
     /// Its addresses, such as `10.0.0.1/24` and `fd00::1/64`.
     pub addresses: Vec<String>,
+    /// Zone that it is, with an IP of its own; by default its interface is one of the global zone's.
+    #[serde(default)]
+    pub zone: Option<String>,
 }
 
 /// A guest on a VNIC.

@@ -69,6 +69,11 @@ pub fn nodes() -> Vec<String> {
     fixed.into_iter().chain(sdev::list(GLOBAL_ZONEID)).collect()
 }
 
+/// Whether a path can be opened now, by the global zone.
+pub fn is_there(path: &str) -> bool {
+    NODES.lock().contains_key(path) || sdev::node(path, GLOBAL_ZONEID).is_some()
+}
+
 pub(crate) fn add_node(path: &str, node: Node) -> Result<(), ()> {
     let mut nodes = NODES.lock();
     if nodes.contains_key(path) {

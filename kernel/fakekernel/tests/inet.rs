@@ -436,7 +436,7 @@ fn a_stack_has_statistics_of_its_own() {
             (id, ks)
         });
         let found = fakekernel::kstat::read(Some("ipnet"), None, Some("ipnet_stats"));
-        assert_eq!(found.iter().map(|k| k.instance).collect::<Vec<_>>(), [0, 2]);
+        assert_eq!(found.iter().map(|k| k.instance).collect::<Vec<_>>(), [0, 2_000_000]);
         let (module, stats) = (name(c"m"), name(c"s"));
         assert!(net_kstat_create(-1, module, 0, stats, stats, KSTAT_TYPE_NAMED, 1, 0).is_null());
         for (id, ks) in all {

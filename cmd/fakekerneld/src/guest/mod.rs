@@ -25,11 +25,12 @@ use fkadm::proto::{self, AttachTap, Done, GuestKind};
 use overlay_abi::errno::Errno;
 use overlay_abi::ids::MacAddr;
 
+use crate::ip::Ip;
 use crate::links::lock;
 
 /// The guests, by the link id of their VNIC.
-#[derive(Default)]
 pub struct Guests {
+    ip: Arc<Ip>,
     table: Mutex<Table>,
 }
 
@@ -77,17 +78,25 @@ impl Attached {
 }
 
 impl Guests {
-    /// Gives a VNIC (id and name) to a host inside the process.
+    /// No guests on a host with this IP.
+    pub fn new(ip: Arc<Ip>) -> Guests {
+        Guests { ip, table: Mutex::default() }
+    }
+
+    /// Gives a VNIC (id and name) to a host inside the process, in a zone of its own if one is named.
     pub fn attach(
         &self,
         (id, link): (u32, String),
         addresses: Vec<String>,
+        zone: Option<&str>,
     ) -> Result<proto::Guest, String> {
+        let name = link.clone();
         let parsed = addresses.iter().map(|a| parse_address(a)).collect::<Result<Vec<_>, _>>()?;
         self.insert(id, link, addresses, |client| {
             let settings =
                 smol::Settings { mac: client.mac(), mtu: client.mtu() as usize, addresses: parsed };
-            Ok(Backend::Internal(Arc::new(vnic::start(settings, client)?)))
+            let plumbed = self.ip.plumb(&name, zone, settings.mac, &settings.addresses)?;
+            Ok(Backend::Internal(Arc::new(vnic::start(settings, client, plumbed)?)))
         })
     }
 

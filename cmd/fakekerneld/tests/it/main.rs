@@ -4,6 +4,7 @@
 mod command;
 mod common;
 mod daemon;
+mod ipnet;
 mod modules;
 mod smol;
 mod tap;

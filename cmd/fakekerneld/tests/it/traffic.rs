@@ -171,7 +171,7 @@ fn links_and_modules_are_listed() {
     assert_eq!(vnic.mac, "2:8:20:aa:0:1");
     let modules = c.modinfo().unwrap();
     let names: Vec<_> = modules.iter().map(|m| m.name.as_str()).collect();
-    assert_eq!(names, ["drv/overlay", "overlay/vxlan"]);
+    assert_eq!(names, ["drv/overlay", "overlay/vxlan", "drv/ipnet"]);
     assert_eq!(c.violations().unwrap(), [] as [String; 0]);
     host.end_clean();
 }

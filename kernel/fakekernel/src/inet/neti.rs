@@ -271,8 +271,8 @@ unsafe extern "C" fn net_hook_unregister(
     }
 }
 
-/// A kstat that only the zones of a stack would see; here all are seen, and those of other stacks
-/// than the first have the stack's number as their instance.
+/// A kstat that only the zones of a stack would see; here all are seen, and the instances of a stack
+/// start at a million times its number.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn net_kstat_create(
     id: netid_t,
@@ -289,8 +289,9 @@ unsafe extern "C" fn net_kstat_create(
         return null_mut();
     }
     let ndata = u32::try_from(ndata).unwrap_or(u32::MAX);
+    let instance = instance.saturating_add(stack.saturating_mul(1_000_000));
     // SAFETY: net_kstat_create: as kstat_create(9F).
-    unsafe { kstat_create(module, instance + stack, name, class, kind, ndata, flags) }
+    unsafe { kstat_create(module, instance, name, class, kind, ndata, flags) }
 }
 
 #[unsafe(no_mangle)]

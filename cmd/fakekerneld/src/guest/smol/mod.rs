@@ -29,8 +29,9 @@ use fkadm::proto::{Ping, PingReport, TcpReport, TcpSend};
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::socket::tcp;
 use smoltcp::time::{Duration as SmolDuration, Instant as SmolInstant};
-use smoltcp::wire::{EthernetAddress, IpAddress, IpCidr, Ipv6Address};
+use smoltcp::wire::{EthernetAddress, IpAddress, IpCidr};
 
+use crate::ip::link_local;
 use card::{BATCH, Card};
 use ping::PingJob;
 use transfer::{SendJob, ServeJob};
@@ -443,19 +444,13 @@ fn interface(s: &Settings, card: &mut Card, now: SmolInstant) -> Result<(Interfa
     let mut full = false;
     iface.update_ip_addrs(|addrs| {
         let given = s.addresses.iter().map(|&(a, prefix)| IpCidr::new(a.into(), prefix));
-        let own = s.addresses.iter().any(|(a, _)| a.is_ipv6()).then(|| link_local(s.mac));
+        let own = s.addresses.iter().any(|(a, _)| a.is_ipv6());
+        let own = own.then(|| IpCidr::new(link_local(s.mac).into(), 64));
         for cidr in given.chain(own) {
             full |= addrs.push(cidr).is_err();
         }
     });
     if full { Err("too many addresses: a guest takes seven".into()) } else { Ok((iface, seed)) }
-}
-
-/// The address every IPv6 host has, from its hardware address (RFC 4291 appendix A).
-fn link_local(mac: [u8; 6]) -> IpCidr {
-    let [a, b, c, d, e, f] = mac;
-    let low = u64::from_be_bytes([a ^ 2, b, c, 0xff, 0xfe, d, e, f]);
-    IpCidr::new(Ipv6Address::from(0xfe80_u128 << 112 | u128::from(low)).into(), 64)
 }
 
 impl Net {
