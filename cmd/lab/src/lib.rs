@@ -14,7 +14,7 @@
 //! ask; it has a root directory too.
 //!
 //! This one executable holds the other programs too (`dladm`, `fakekerneld`, `fkadm`, `portolan`, `portolanadm`,
-//! `varpd`, `varpdadm`), and is any of them when called by that name. So a lab starts its daemons from itself: what runs
+//! `snoop`, `varpd`, `varpdadm`), and is any of them when called by that name. So a lab starts its daemons from itself: what runs
 //! is what was built with it.
 //!
 //! Invariants: daemons are stopped newest first (varpd before its kernel). The demo's daemons die with the demo,
@@ -61,6 +61,9 @@ enum Cmd {
         /// How much TCP data to move, in MiB.
         #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
         tcp: u64,
+        /// Leave captures of the first packets in this directory: of VNICs and of the underlay.
+        #[arg(long, value_name = "DIR")]
+        capture: Option<PathBuf>,
         /// Run the module files `overlay` and `vxlan` of this directory instead of what is built in.
         #[arg(long, value_name = "DIR")]
         modload: Option<PathBuf>,
@@ -89,7 +92,7 @@ enum Cmd {
     },
     /// Run a command on a host: `lab exec h1 -- dladm show-overlay`.
     ///
-    /// The lab's own dladm, fkadm, varpd, varpdadm and fakekerneld come first in PATH and know the host. In a lab started with
+    /// The lab's own dladm, fkadm, snoop, varpd, varpdadm and fakekerneld come first in PATH and know the host. In a lab started with
     /// --netns, HOST may also be a guest: the command runs in its namespace.
     Exec {
         /// The lab, when several are up.
@@ -121,6 +124,7 @@ pub fn main() -> ExitCode {
             "fkadm" => fkadm::main(args),
             "portolan" => portolan::run::main(args),
             "portolanadm" => portolan::adm::main(args),
+            "snoop" => snoop::main(args),
             "varpdadm" => varpdadm::main(args),
             _ => varpd::main(args),
         };
@@ -136,10 +140,11 @@ pub fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
-        Cmd::Demo { plugin, lose_a_directory, json, tcp, modload } => {
+        Cmd::Demo { plugin, lose_a_directory, json, tcp, capture, modload } => {
             let svp = plugin == demo::Plugin::Svp;
             ensure!(svp || !lose_a_directory, "only svp has directories to lose");
-            let show = demo::Show { plugin, lose_a_directory, json, tcp_bytes: tcp << 20 };
+            let tcp_bytes = tcp << 20;
+            let show = demo::Show { plugin, lose_a_directory, json, tcp_bytes, capture };
             demo::demo(&show, &Modules::new(modload.as_deref())?)
         }
         Cmd::Up { topology, netns, modload } => {

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 /// The programs in this executable.
 pub const APPLETS: &[&str] =
-    &["dladm", "fakekerneld", "fkadm", "portolan", "portolanadm", "varpd", "varpdadm"];
+    &["dladm", "fakekerneld", "fkadm", "portolan", "portolanadm", "snoop", "varpd", "varpdadm"];
 
 /// The directory that holds all labs of this user.
 #[must_use]

@@ -29,6 +29,7 @@ pub mod filter;
 pub mod flows;
 pub mod names;
 pub mod packet;
+pub mod record;
 mod run;
 pub mod show;
 pub mod source;

@@ -3,6 +3,7 @@
 
 mod contact;
 mod files;
+mod layers;
 mod svp;
 mod watch;
 
@@ -14,8 +15,10 @@ use crate::running::make_links;
 use crate::state::LabDir;
 use crate::topology::Topology;
 use anyhow::{Context, Result, bail, ensure};
+use layers::{Captured, Layers};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -35,7 +38,7 @@ pub enum Plugin {
 }
 
 /// What is to be shown.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Show {
     /// How hosts find guests.
     pub plugin: Plugin,
@@ -45,6 +48,8 @@ pub struct Show {
     pub json: bool,
     /// Of the stream.
     pub tcp_bytes: u64,
+    /// Where captures of the first packets are left, if they are wanted.
+    pub capture: Option<PathBuf>,
 }
 
 impl Show {
@@ -68,6 +73,8 @@ struct Summary {
     hosts: Vec<HostSummary>,
     /// Lookups by the first packets to each address of a guest; empty with `direct`.
     first_contact: Vec<contact::Contact>,
+    /// The files of `--capture`.
+    captures: Vec<Captured>,
     /// What lookups cost, with `svp`.
     misses: Option<svp::Misses>,
     /// The series of pings, all together.
@@ -267,11 +274,13 @@ fn show(
         }
         Plugin::Direct => {}
     }
+    let layers = what.capture.as_deref().map(|dir| Layers::start(p, dir, t, hosts)).transpose()?;
     let first_contact = match what.plugin {
         Plugin::Direct => Vec::new(),
         _ => contact::first_contact(p, h1, g1, g2, stop)?,
     };
     let ping = pings(p, h1, &g1.vnic, &g2.address, stop)?;
+    let captures = layers.map_or(Ok(Vec::new()), |layers| layers.stop(p))?;
     let misses =
         (what.plugin == Plugin::Svp).then(|| svp::misses(p, t, h1, g1, g2, stop)).transpose()?;
     let tcp_bytes = what.tcp_bytes;
@@ -327,6 +336,7 @@ fn show(
         plugin,
         hosts: summaries,
         first_contact,
+        captures,
         misses,
         ping,
         tcp,
