@@ -69,13 +69,21 @@ impl Port {
             let left = end.map(|end| timespec(end.saturating_duration_since(Instant::now())));
             let left = left.as_ref().map_or(null_mut(), |t| std::ptr::from_ref(t).cast_mut());
             let mut event = MaybeUninit::<libc::port_event>::uninit();
-            // SAFETY: room for an event, and a time that is only read.
-            match check(unsafe { libc::port_get(self.0.as_raw_fd(), event.as_mut_ptr(), left) }) {
-                // SAFETY: filled.
-                Ok(_) => return Ok(Some(of(&unsafe { event.assume_init() })?)),
-                Err(e) if e.raw_os_error() == Some(libc::ETIME) => return Ok(None),
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
+            let (fd, mut count) = (self.0.as_raw_fd(), 1);
+            // Not port_get: it succeeds without an event if there is none and no time to wait.
+            // SAFETY: room for one event and their number, and a time that is only read.
+            match check(unsafe { libc::port_getn(fd, event.as_mut_ptr(), 1, &mut count, left) }) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) if e.raw_os_error() != Some(libc::ETIME) => return Err(e),
+                // One may have come just when the time was over.
+                Ok(_) | Err(_) if count > 0 => {
+                    // SAFETY: filled.
+                    return Ok(Some(of(&unsafe { event.assume_init() })?));
+                }
+                Ok(_) | Err(_) => {}
+            }
+            if end.is_some_and(|end| end <= Instant::now()) {
+                return Ok(None);
             }
         }
     }
