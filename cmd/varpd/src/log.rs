@@ -16,8 +16,10 @@ pub fn logger() -> Logger {
     Logger::root(Records(Mutex::new(writer())).ignore_res(), o!())
 }
 
+/// A record is one write: plugins write theirs to the same place.
 fn writer() -> (u32, Json) {
-    let json = slog_bunyan::with_name("varpd", io::stderr()).build();
+    let lines = io::LineWriter::with_capacity(1 << 16, io::stderr());
+    let json = slog_bunyan::with_name("varpd", lines).build();
     (std::process::id(), Box::new(json))
 }
 

@@ -41,9 +41,11 @@ fn number(e: &Error) -> Errno {
 }
 
 /// What goes wrong, in bunyan records on standard error. The original's logger has no stream; a
-/// plugin that is refused without a word helps nobody.
+/// plugin that is refused without a word helps nobody. A record is one write: plugins write theirs
+/// to the same place.
 fn logger() -> Logger {
-    let json = slog_bunyan::with_name("varpd", std::io::stderr()).build();
+    let lines = std::io::LineWriter::with_capacity(1 << 16, std::io::stderr());
+    let json = slog_bunyan::with_name("varpd", lines).build();
     Logger::root(Mutex::new(json).filter_level(Level::Warning).fuse(), o!())
 }
 
