@@ -61,7 +61,12 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let log = Logger::root(drain, o!());
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(e) => return end(&log, &RunError::System(format!("no threads: {e}"))),
+        Err(e) => {
+            return end(
+                &log,
+                &RunError::System(format!("no threads, or nothing to wait for events with: {e}")),
+            );
+        }
     };
     let result = runtime.block_on(run(args, log.clone()));
     // Whoever did not end within the time to drain does not keep us.
