@@ -62,15 +62,15 @@ impl Index {
         self.hosts.underlay(host).ok_or(Status::NOTFOUND)
     }
 
-    /// Who and where a guest is, by IP address. A router is nowhere.
+    /// Who and where a guest is, by IP address. A router is nowhere. Where is what [`Index::vl2`] says: a
+    /// host keeps it by Ethernet address, and is told by that when it changes.
     pub fn vl3(&self, vnet: u32, ip: Ipv6Addr) -> Result<(MacAddr, Underlay), Status> {
         let port = self.ports.get(vnet, ip).filter(|p| !p.is_deleted());
         let port = port.ok_or(Status::NOTFOUND)?;
         if port.is_router() {
             return Ok((port.mac(), Underlay::NONE));
         }
-        let ul3 = self.hosts.underlay(port.host).ok_or(Status::NOTFOUND)?;
-        Ok((port.mac(), ul3))
+        Ok((port.mac(), self.vl2(vnet, port.mac())?))
     }
 
     /// How a packet leaves its network.

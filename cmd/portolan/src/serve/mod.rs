@@ -4,7 +4,7 @@
 //! Every limit closes one connection, says so in the log, and counts it. On drain the listeners close
 //! at once; a connection is closed when its host has been silent for a moment, or when time is up.
 
-mod answer;
+pub mod answer;
 mod connection;
 #[cfg(not(target_os = "illumos"))]
 pub mod tls;

@@ -4,7 +4,7 @@
 use crate::common::{Faulty, Running, exchange, restore, run, vectors};
 use portolan::change::{Change, ChangeError, Changes};
 use portolan::directory::Directory;
-use portolan::net::Mac;
+use portolan::net::{Mac, octets};
 use portolan::record::{Event, Host, Port, Route};
 use portolan::serve::Limits;
 use portolan::store::memory::Memory;
@@ -156,6 +156,9 @@ fn a_second_port_with_the_same_ethernet_address_moves_it() {
     let v6 = Port { ip: "fd00::2".parse().unwrap(), host: id(1), ..port(2, 2) };
     running.change(false, vec![Change::Port(v6.clone())]);
     assert_eq!(where_is(&running, 2), Ok(at(1)), "the last changed says where");
+    // By whichever address it is asked for: hosts keep the answers by Ethernet address.
+    let by_ip = running.server.directory.read().vl3(VNET, octets(ip(2)).into());
+    assert_eq!(by_ip, Ok((mac(2).0, at(1))));
     let told_v6 = Event::Vl3 { ip: v6.ip, vlan: 3, vnet: VNET };
     told(&running, &[vl2(2), told_v6]);
     running.change(false, vec![Change::DeletePort { vnet: VNET, ip: v6.ip }]);

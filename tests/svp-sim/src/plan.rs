@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: CDDL-1.0
+//! What a seed means: how many of everything, and how bad the times are.
+
+use crate::host::Host;
+use crate::site::Site;
+use crate::truth::Universe;
+use crate::world::World;
+use fastrand::Rng;
+use portolan::change::Change;
+use portolan::net::Mac;
+use portolan::record::{Host as Record, Port};
+use std::net::IpAddr;
+use std::time::Duration;
+use svp::message::RouteReq;
+use svp::{MacAddr, Uuid};
+use varpd_svp::engine::{Engine, Limits, Time};
+
+/// Virtual networks, the same numbers at every site.
+pub const VNETS: u32 = 3;
+/// Guests that come, go and move, in each network.
+const GUESTS: u8 = 6;
+/// Hosts without an engine, which get other addresses.
+pub const SILENT: u8 = 2;
+
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub limits: Limits,
+    /// How long it is bad.
+    pub bad_times: Time,
+    /// Between two things that happen, on average.
+    pub pace: Duration,
+    /// One of so many of them is an evil; 0: none is.
+    pub evil: u32,
+}
+
+/// The name of a host: those with engines first, then the silent ones.
+pub fn host_id(n: usize) -> Uuid {
+    Uuid::from_u128(0x1000 + n as u128)
+}
+
+pub fn guest_ip(n: u8) -> IpAddr {
+    match n % 3 {
+        2 => IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, u16::from(n)]),
+        _ => IpAddr::from([10, 0, 0, n]),
+    }
+}
+
+pub fn guest_mac(n: u8) -> MacAddr {
+    MacAddr([2, 8, 0x20, 0, 0, n])
+}
+
+/// The guest that a host has in each network, always.
+fn resident(h: usize) -> (IpAddr, MacAddr) {
+    (IpAddr::from([10, 0, 1, h as u8]), MacAddr([2, 8, 0x20, 0, 1, h as u8]))
+}
+
+fn universe(hosts: usize) -> Universe {
+    let residents = (0..hosts).map(resident);
+    let (ips, macs): (Vec<_>, Vec<_>) =
+        (0..GUESTS).map(|n| (guest_ip(n), guest_mac(n))).chain(residents).unzip();
+    let mapped = |ip: [u8; 4]| std::net::Ipv4Addr::from(ip).to_ipv6_mapped();
+    let route = |to: u8| RouteReq {
+        vnet: 1,
+        vlan: 0,
+        src: mapped([10, 0, 0, 99]),
+        dst: mapped([10, 0, 0, to]),
+    };
+    Universe { vnets: (1..=VNETS).collect(), macs, ips, routes: vec![route(0), route(1), route(3)] }
+}
+
+/// The world that a seed stands for, at its beginning.
+pub fn world(seed: u64, trace: bool) -> World {
+    let mut rng = Rng::with_seed(seed);
+    let hosts = rng.usize(1..=4);
+    let mut limits = Limits::default();
+    if rng.u8(..4) == 0 {
+        limits.questions = rng.usize(2..10);
+        limits.addresses = 2;
+    }
+    let plan = Plan {
+        limits,
+        bad_times: Time::from_secs(rng.u64(30..150)),
+        pace: Duration::from_millis(rng.u64(50..500)),
+        evil: [0, 200, 30, 10][rng.usize(..4)],
+    };
+    let sites = (0..rng.usize(1..=2)).map(|n| {
+        let mut site = Site::new(n, rng.usize(1..=3), universe(hosts));
+        let host = |n: usize| Change::Host(Record { id: host_id(n), ip: underlay(n), port: 4789 });
+        let guest = |h: usize, vnet: u32| {
+            let (ip, mac) = resident(h);
+            let (host, mac) = (host_id(h), Mac(mac));
+            Change::Port(Port {
+                vnet,
+                ip,
+                mac,
+                host,
+                vlan: 0,
+                router: false,
+                deleted: false,
+                modified: 0,
+            })
+        };
+        let all = (0..hosts + usize::from(SILENT)).map(host);
+        let guests = (0..hosts).flat_map(|h| (1..=VNETS).map(move |v| (h, v)));
+        let changes = all.chain(guests.map(|(h, v)| guest(h, v))).collect();
+        let made = site.change(Time::ZERO, changes);
+        assert!(matches!(made, Some(Ok(_))), "{made:?}");
+        site
+    });
+    let sites: Vec<Site> = sites.collect();
+    let hosts = (0..hosts).map(|n| {
+        let engine = Engine::new(plan.limits.clone(), rng.u64(..));
+        Host::new(host_id(n), underlay(n), engine)
+    });
+    let hosts = hosts.collect();
+    World::new(plan, rng, hosts, sites, trace)
+}
+
+pub fn underlay(n: usize) -> IpAddr {
+    IpAddr::from([10, 9, 0, n as u8])
+}
