@@ -173,7 +173,8 @@ impl World {
     fn evil(&mut self) -> Check {
         let s = self.rng.usize(..self.sites.len());
         let f = self.rng.usize(..self.sites[s].fronts.len());
-        let end = self.now + Duration::from_millis(self.rng.u64(1..40_000));
+        let long = if self.rng.u8(..4) == 0 { 200_000 } else { 30_000 };
+        let end = self.now + Duration::from_millis(self.rng.u64(1..long));
         let wires: Vec<usize> = self.wires.keys().copied().collect();
         let any_wire = self.rng.choice(wires);
         match self.rng.u8(..16) {
@@ -206,6 +207,7 @@ impl World {
             11 => self.crash(s, end),
             12 => {
                 let h = self.rng.usize(..self.hosts.len());
+                let end = end.min(self.now + Duration::from_secs(40));
                 self.say(|| format!("host {h} sleeps until {end:?}"));
                 self.hosts[h].paused = self.hosts[h].paused.max(end);
             }

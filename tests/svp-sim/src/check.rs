@@ -7,6 +7,7 @@ use crate::world::{Check, World};
 use portolan::index::Index;
 use portolan::net::octets;
 use std::net::IpAddr;
+use std::time::Duration;
 use svp::log::Entry;
 use svp::{MacAddr, Uuid};
 use varpd_svp::engine::{Answer, Drop, InstanceId, Output, Token};
@@ -221,7 +222,8 @@ impl World {
     /// After each input: the engine thinks what it should, and has not lost sight of any lookup.
     pub fn compare(&mut self, h: usize) -> Check {
         let host = &mut self.hosts[h];
-        let all = host.watch.compare(self.now, &host.engine, &self.plan.limits);
+        let awake = host.paused + Duration::from_secs(1) < self.now;
+        let all = host.watch.compare(self.now, awake, &host.engine, &self.plan.limits);
         let all = all.map_err(|why| format!("host {h}: {why}"))?;
         let outstanding: usize = all.iter().flat_map(|r| &r.peers).map(|p| p.outstanding).sum();
         if host.open.len() > outstanding {

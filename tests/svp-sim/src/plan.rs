@@ -4,6 +4,7 @@
 use crate::host::Host;
 use crate::site::Site;
 use crate::truth::Universe;
+use crate::wire::Late;
 use crate::world::World;
 use fastrand::Rng;
 use portolan::change::Change;
@@ -29,6 +30,7 @@ pub struct Plan {
     pub bad_times: Time,
     /// Between two things that happen, on average.
     pub pace: Duration,
+    pub late: Late,
     /// One of so many of them is an evil; 0: none is.
     pub evil: u32,
 }
@@ -79,8 +81,9 @@ pub fn world(seed: u64, trace: bool) -> World {
     }
     let plan = Plan {
         limits,
-        bad_times: Time::from_secs(rng.u64(30..150)),
+        bad_times: Time::from_secs(rng.u64(30..200)),
         pace: Duration::from_millis(rng.u64(50..500)),
+        late: Late { again: [2, 5, 20, 100][rng.usize(..4)] },
         evil: [0, 200, 30, 10][rng.usize(..4)],
     };
     let sites = (0..rng.usize(1..=2)).map(|n| {

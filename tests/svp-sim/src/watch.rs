@@ -35,6 +35,9 @@ struct Peer {
     /// When a connection was last lost.
     lost: Option<Time>,
     replies: u64,
+    state: &'static str,
+    /// From when on it is so.
+    since: Time,
 }
 
 type Check = Result<(), String>;
@@ -118,6 +121,7 @@ impl Watch {
     pub fn compare(
         &mut self,
         now: Time,
+        awake: bool,
         engine: &Engine,
         limits: &Limits,
     ) -> Result<Vec<RemoteStatus>, String> {
@@ -125,14 +129,16 @@ impl Watch {
         self.0.retain(|id, _| all.iter().any(|r| r.id == id.0));
         for status in &all {
             let remote = self.0.entry(RemoteId(status.id)).or_default();
-            remote.compare(now, status, limits).map_err(|why| format!("{}: {why}", status.host))?;
+            remote
+                .compare(now, awake, status, limits)
+                .map_err(|why| format!("{}: {why}", status.host))?;
         }
         Ok(all)
     }
 }
 
 impl Remote {
-    fn compare(&mut self, now: Time, status: &RemoteStatus, limits: &Limits) -> Check {
+    fn compare(&mut self, now: Time, awake: bool, status: &RemoteStatus, limits: &Limits) -> Check {
         self.peers.retain(|addr, _| status.peers.iter().any(|p| p.addr == *addr));
         let mut members = Vec::new();
         for at in &status.peers {
@@ -157,6 +163,19 @@ impl Remote {
             // A LOG_RM is of 36 bytes for the smallest entry of 32, the others of 40 at most.
             if at.waiting > 56 * limits.questions + 1200 {
                 return Err(format!("{} bytes wait to be written", at.waiting));
+            }
+            if peer.state != at.state {
+                (peer.state, peer.since) = (at.state, now);
+            }
+            // Longer only if nobody looked at the clock meanwhile.
+            let most = match at.state {
+                "CONNECTING" => limits.connecting,
+                "VERSIONING" => limits.versioning,
+                "BACKOFF" => Time::from_secs(40),
+                _ => Time::MAX,
+            };
+            if awake && now > peer.since.saturating_add(most) {
+                return Err(format!("{}: {} since {:?}", at.addr, at.state, peer.since));
             }
             peer.member = at.state != "WINDDOWN";
             if peer.member {

@@ -33,14 +33,14 @@ impl Pipe {
     }
 
     /// Sends bytes, and says when each piece of them arrives.
-    pub fn send(&mut self, rng: &mut Rng, now: Time, bytes: &[u8]) -> Vec<Time> {
+    pub fn send(&mut self, rng: &mut Rng, late: Late, now: Time, bytes: &[u8]) -> Vec<Time> {
         let mut times = Vec::new();
         let mut rest = bytes;
         while !rest.is_empty() {
             // Split anywhere, most often not at all.
             let n = if rng.u8(..4) == 0 { rng.usize(1..=rest.len()) } else { rest.len() };
             let (piece, more) = rest.split_at(n);
-            times.push(self.push(rng, now, Piece::Bytes(piece.to_vec())));
+            times.push(self.push(rng, late, now, Piece::Bytes(piece.to_vec())));
             self.held += n;
             rest = more;
         }
@@ -48,13 +48,13 @@ impl Pipe {
     }
 
     /// Sends the end, and says when it arrives.
-    pub fn end(&mut self, rng: &mut Rng, now: Time) -> Time {
-        self.push(rng, now, Piece::End)
+    pub fn end(&mut self, rng: &mut Rng, late: Late, now: Time) -> Time {
+        self.push(rng, late, now, Piece::End)
     }
 
-    fn push(&mut self, rng: &mut Rng, now: Time, piece: Piece) -> Time {
+    fn push(&mut self, rng: &mut Rng, late: Late, now: Time, piece: Piece) -> Time {
         self.pieces.push_back(piece);
-        self.last = self.last.max(now + latency(rng));
+        self.last = self.last.max(now + late.some(rng));
         self.last
     }
 
@@ -74,10 +74,19 @@ impl Pipe {
     }
 }
 
-/// Most often below a millisecond, sometimes a retransmission.
-pub fn latency(rng: &mut Rng) -> Duration {
-    let most = if rng.u8(..20) == 0 { 400_000 } else { 900 };
-    Duration::from_micros(rng.u64(50..most))
+/// How late packets are.
+#[derive(Clone, Copy, Debug)]
+pub struct Late {
+    /// One of so many is sent again.
+    pub again: u8,
+}
+
+impl Late {
+    /// Below a millisecond, or the time after which TCP sends again.
+    pub fn some(self, rng: &mut Rng) -> Duration {
+        let most = if rng.u8(..self.again) == 0 { 400_000 } else { 900 };
+        Duration::from_micros(rng.u64(50..most))
+    }
 }
 
 /// One connection, from the moment in which the host opens it.

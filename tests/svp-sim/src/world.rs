@@ -5,7 +5,7 @@ use crate::host::{Host, Link, Open, question};
 use crate::plan::Plan;
 use crate::site::{Mood, Names, Site};
 use crate::truth::Key;
-use crate::wire::{Piece, WINDOW, Wire, latency};
+use crate::wire::{Piece, WINDOW, Wire};
 use fastrand::Rng;
 use portolan::serve::answer::Halt;
 use std::collections::BTreeMap;
@@ -135,7 +135,7 @@ impl World {
     }
 
     pub fn soon(&mut self, event: Event) {
-        let at = self.now + latency(&mut self.rng);
+        let at = self.now + self.plan.late.some(&mut self.rng);
         self.at(at, event);
     }
 
@@ -334,7 +334,7 @@ impl World {
         wire.site_open = false;
         // Not before the handshake is over.
         let now = self.now + Duration::from_millis(500);
-        let at = wire.down.end(&mut self.rng, now);
+        let at = wire.down.end(&mut self.rng, self.plan.late, now);
         self.at(at, Event::ToHost(w));
     }
 
@@ -346,7 +346,7 @@ impl World {
         wire.down.cut();
         if wire.site_open {
             // What was written still arrives.
-            let at = wire.up.end(&mut self.rng, self.now);
+            let at = wire.up.end(&mut self.rng, self.plan.late, self.now);
             self.at(at, Event::ToSite(w));
         } else {
             self.wires.remove(&w);
@@ -373,7 +373,7 @@ impl World {
             let n = if self.rng.bool() { most } else { self.rng.usize(1..=most) };
             let bytes = pending[..n].to_vec();
             host.engine.sent(conn, n);
-            times.extend(wire.up.send(&mut self.rng, self.now, &bytes));
+            times.extend(wire.up.send(&mut self.rng, self.plan.late, self.now, &bytes));
         }
         for at in times {
             self.at(at, Event::ToSite(w));
@@ -461,7 +461,7 @@ impl World {
                     let bit = self.rng.usize(..n * 8);
                     bytes[bit / 8] ^= 1 << (bit % 8);
                 }
-                let times = wire.down.send(&mut self.rng, self.now, &bytes);
+                let times = wire.down.send(&mut self.rng, self.plan.late, self.now, &bytes);
                 if !wire.host_open {
                     wire.down.cut();
                 }
@@ -534,7 +534,7 @@ impl World {
             if let Some(wire) = self.wires.get_mut(&w) {
                 wire.host_open = false;
                 wire.down.cut();
-                let at = wire.up.end(&mut self.rng, self.now);
+                let at = wire.up.end(&mut self.rng, self.plan.late, self.now);
                 self.at(at, Event::ToSite(w));
             }
         }
