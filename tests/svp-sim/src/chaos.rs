@@ -179,9 +179,14 @@ impl World {
         let any_wire = self.rng.choice(wires);
         match self.rng.u8(..16) {
             0..3 => {
-                let moods =
-                    [Mood::Refuses, Mood::Hangs, Mood::Deaf, Mood::Shuts, Mood::Noisy, Mood::Slow];
-                let mood = moods[self.rng.usize(..moods.len())];
+                let mood = match self.rng.u8(..8) {
+                    0 => Mood::Refuses,
+                    1 => Mood::Hangs,
+                    2 => Mood::Deaf,
+                    3 => Mood::Shuts,
+                    4 => Mood::Noisy,
+                    _ => Mood::Slow,
+                };
                 self.say(|| format!("site {s}, front {f}: {mood:?}"));
                 self.sites[s].fronts[f].mood = mood;
                 self.at(end, Event::Cure(Cure::Mood(s, f)));

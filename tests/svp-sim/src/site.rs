@@ -32,7 +32,7 @@ pub enum Mood {
     Shuts,
     /// Some of what it says is not what it said.
     Noisy,
-    /// It takes its time.
+    /// What it says is long under way.
     Slow,
 }
 

@@ -399,9 +399,7 @@ impl World {
         match wire.up.arrive() {
             Some(Piece::Bytes(bytes)) if wire.site_open => {
                 wire.answerer.stream.buffer().extend_from_slice(&bytes);
-                let slow = self.sites[wire.site].fronts[wire.front].mood == Mood::Slow;
-                let delay =
-                    if slow { self.rng.u64(100_000..20_000_000) } else { self.rng.u64(1..2000) };
+                let delay = self.rng.u64(1..2000);
                 self.at(self.now + Duration::from_micros(delay), Event::Serve(w));
             }
             Some(Piece::End) => {
@@ -461,7 +459,10 @@ impl World {
                     let bit = self.rng.usize(..n * 8);
                     bytes[bit / 8] ^= 1 << (bit % 8);
                 }
-                let times = wire.down.send(&mut self.rng, self.plan.late, self.now, &bytes);
+                // The answer is made now, and may be old when it arrives.
+                let slow = if mood == Mood::Slow { self.rng.u64(..6_000) } else { 0 };
+                let now = self.now + Duration::from_millis(slow);
+                let times = wire.down.send(&mut self.rng, self.plan.late, now, &bytes);
                 if !wire.host_open {
                     wire.down.cut();
                 }
