@@ -156,13 +156,15 @@ impl World {
 
     fn happen(&mut self, event: Event) -> Check {
         match event {
+            // Of several the last that was set.
+            Event::Deadline(h) if self.hosts[h].deadline != Some(self.now) => {}
             Event::Deadline(h) => {
+                self.hosts[h].deadline = None;
                 // Whatever has arrived meanwhile is seen before the clock.
                 if let Some(later) = self.paused(h) {
-                    self.at(later + Duration::from_micros(1), Event::Deadline(h));
+                    self.set_deadline(h, later + Duration::from_micros(1));
                     return Ok(());
                 }
-                self.hosts[h].deadline = None;
                 if self.hosts[h].engine.deadline().is_some_and(|at| at <= self.now) {
                     self.hosts[h].watch.tick(self.now, &self.plan.limits);
                     self.give(h, Input::Tick)?;
@@ -185,8 +187,8 @@ impl World {
                     }
                 }
             }
-            Event::ToSite(w) => self.to_site(w)?,
-            Event::ToHost(w) => self.to_host(w)?,
+            Event::ToSite(w) => self.arrive_at_site(w)?,
+            Event::ToHost(w) => self.arrive_at_host(w)?,
             Event::Broken(w) => {
                 let Some(wire) = self.wires.get_mut(&w).filter(|w| w.host_open) else {
                     return Ok(());
@@ -233,12 +235,17 @@ impl World {
 
     /// Sees to it that the engine's deadline is kept.
     fn wake(&mut self, h: usize) {
-        let host = &mut self.hosts[h];
-        let Some(at) = host.engine.deadline() else { return };
-        if host.deadline.is_none_or(|known| at < known || known < self.now) {
-            host.deadline = Some(at);
-            self.at(at, Event::Deadline(h));
+        let host = &self.hosts[h];
+        if let Some(at) = host.engine.deadline()
+            && host.deadline.is_none_or(|known| at < known)
+        {
+            self.set_deadline(h, at.max(self.now));
         }
+    }
+
+    fn set_deadline(&mut self, h: usize, at: Time) {
+        self.hosts[h].deadline = Some(at);
+        self.at(at, Event::Deadline(h));
     }
 
     /// Tells an engine something, does what it says, and looks at how things are then.
@@ -390,7 +397,7 @@ impl World {
         stuck
     }
 
-    fn to_site(&mut self, w: usize) -> Check {
+    fn arrive_at_site(&mut self, w: usize) -> Check {
         if self.stuck(w, Event::ToSite(w)) {
             return Ok(());
         }
@@ -416,7 +423,7 @@ impl World {
         Ok(())
     }
 
-    fn to_host(&mut self, w: usize) -> Check {
+    fn arrive_at_host(&mut self, w: usize) -> Check {
         if self.stuck(w, Event::ToHost(w)) {
             return Ok(());
         }
