@@ -39,6 +39,9 @@
  *	BUNYAN		wants a logger of libbunyan in vpo_start, which fails
  *			with ENOTSUP without
  *	SIZE		size that vpo_getprop claims
+ *	REPORT		what it tells of an instance, as often as REPORTS says
+ *			(default 1), one after the other
+ *	REPORT_SIZE	how much more than there is it says that it told
  *	NAMELESS	its property has no name
  *	UNKNOWN		calls a function that varpd does not have
  *	FAIL		this function of the vector fails with ENXIO, or has no
@@ -538,6 +541,28 @@ test_restore(nvlist_t *list, varpd_provider_handle_t *handle,
 	return (0);
 }
 
+#ifdef REPORT
+#ifndef REPORTS
+#define	REPORTS	1
+#endif
+#ifndef REPORT_SIZE
+#define	REPORT_SIZE	0
+#endif
+static int
+test_report(void *private, char *buf, uint32_t *size)
+{
+	const char *text = REPORT;
+	uint32_t room = *size, len = strlen(text), i;
+
+	*size = len * REPORTS + REPORT_SIZE;
+	if (len * REPORTS > room)
+		return (EOVERFLOW);
+	for (i = 0; i < REPORTS; i++)
+		memcpy(buf + i * len, text, len);
+	return (0);
+}
+#endif
+
 static varpd_plugin_ops_t ops = {
 	.vpo_callbacks = CALLBACKS,
 	.vpo_create = test_create,
@@ -579,6 +604,9 @@ test_init(void)
 #endif
 #ifdef NULLED
 	memset((char *)&ops + NULLED, 0, sizeof (void *));
+#endif
+#ifdef REPORT
+	libvarpd_plugin_reporter(test_report);
 #endif
 	reg = libvarpd_plugin_alloc(VARPD_CURRENT_VERSION, &err);
 	reg->vpr_version = VERSION;

@@ -181,9 +181,14 @@ pub unsafe extern "C" fn libvarpd_plugin_free(registration: *mut varpd_plugin_re
 
 /// Says who tells what an instance does, of the plugin that is registered next by this object.
 #[unsafe(no_mangle)]
-pub extern "C" fn libvarpd_plugin_reporter(reporter: varpd_plugin_report_f) {
-    if plugin::reporter(reporter).is_none() {
-        complain("libvarpd_plugin_reporter", "no plugin being loaded");
+pub extern "C" fn libvarpd_plugin_reporter(reporter: Option<varpd_plugin_report_f>) {
+    const NAME: &str = "libvarpd_plugin_reporter";
+    match reporter {
+        None => complain(NAME, "NULL"),
+        Some(reporter) if plugin::reporter(reporter).is_none() => {
+            complain(NAME, "a function while no plugin is being loaded");
+        }
+        Some(_) => {}
     }
 }
 

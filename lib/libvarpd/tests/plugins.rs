@@ -2,7 +2,7 @@
 //! Plugins that load, plugins that do not, and what they may do to varpd.
 use libvarpd::cabi;
 use overlay_abi::errno::Errno;
-use overlay_abi::ids::LinkId;
+use overlay_abi::ids::{LinkId, VarpdId};
 use overlay_abi::props::{Values, parse_possible};
 use overlay_abi::provider::VARPD_CURRENT_VERSION;
 use overlay_abi::target::*;
@@ -233,6 +233,31 @@ fn callbacks_reach_the_link_of_the_instance() {
     assert_eq!(frame[32..36], [10, 1, 0, 9]);
 }
 
+/// What a plugin tells of its instances is shown if it is JSON and not endless.
+#[test]
+fn what_plugins_tell_of_instances() {
+    let name = ["a", "b", "c", "d", "e", "f"].map(|n| format!("NAME=\"{n}\""));
+    let long = format!("REPORT=\"[{}1]\"", "1,".repeat(5000));
+    let [a, b, c, d, e, f] = name.each_ref().map(String::as_str);
+    let host = Host::with_c_plugins(&[
+        &[a, "REPORT=\"{\\\"n\\\": 1}\""],
+        // More than there is room for at first.
+        &[b, &long],
+        &[c, "REPORT=\"[2     ]\"", "REPORTS=100000000"],
+        &[d, "REPORT=\"{\""],
+        &[e, "REPORT=\"3\"", "REPORT_SIZE=5000"],
+        &[f],
+    ]);
+    for (n, plugin) in ["a", "b", "c", "d", "e", "f"].iter().enumerate() {
+        host.instance(n as u32 + 1, plugin);
+    }
+    let told: Vec<_> = host.varpd.status().instances.into_iter().map(|i| i.told).collect();
+    let long = serde_json::json!(vec![1; 5001]);
+    assert_eq!(told, [Some(serde_json::json!({"n": 1})), Some(long), None, None, None, None]);
+    host.client.instance_destroy(VarpdId(1)).unwrap();
+    assert_eq!(host.varpd.status().instances.len(), 5);
+}
+
 fn underlay(addr: std::net::SocketAddr) -> overlay_target_point_t {
     overlay_abi::ids::UnderlayAddr::from(addr).into()
 }
@@ -251,6 +276,9 @@ fn unknown_handles_are_ignored_and_logged() {
             cabi::libvarpd_fma_restore(p);
             cabi::libvarpd_inject_varp(p, [0; 6].as_ptr(), null());
             cabi::libvarpd_inject_arp(p, 0, null(), null(), null());
+            cabi::libvarpd_inject_ndp(p, 0, null(), null());
+            cabi::libvarpd_inject_ndp(p, 0, [0; 6].as_ptr(), &[0; 16]);
+            cabi::libvarpd_plugin_reporter(None);
             let q = std::ptr::without_provenance_mut(handle);
             cabi::libvarpd_plugin_proxy_arp(p, q, null());
             cabi::libvarpd_plugin_proxy_ndp(p, q, null());
