@@ -143,6 +143,15 @@ extern void libvarpd_prop_set_range_str(varpd_prop_handle_t *, const char *);
 
 /* The virtual network id of the instance's link. */
 extern uint64_t libvarpd_plugin_vnetid(varpd_provider_handle_t *);
+/* The data center of the instance's link; 0 where there are none. */
+extern uint32_t libvarpd_plugin_dcid(varpd_provider_handle_t *);
+/*
+ * Makes the kernel forget routes of packets that come with this VLAN id, from
+ * the first prefix to the second: 16 bytes each, lengths 0 to 128. Those of
+ * IPv4 are v4-mapped, and their lengths 96 more.
+ */
+extern void libvarpd_route_flush(varpd_provider_handle_t *, uint8_t *,
+    uint8_t *, uint8_t, uint8_t, uint16_t);
 
 /*
  * A logger of libbunyan for who logs with that; NULL where there is none.

@@ -326,6 +326,11 @@ impl Dev {
         result
     }
 
+    /// Waits for packets under way: when this returns none of them goes by what was forgotten before.
+    pub fn wait_for_packets(&self) {
+        self.change_io(|_| ());
+    }
+
     /// Associates a target.
     ///
     /// # Errors

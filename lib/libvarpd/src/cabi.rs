@@ -23,19 +23,26 @@ pub use bunyan::{bunyan_logger_t, libvarpd_plugin_bunyan};
 pub use panic::{libvarpd_panic, varpd_panic_buf, varpd_panic_errno, varpd_panic_thread};
 pub use prop::*;
 
+use crate::device::point_v1;
 use crate::instance::Instance;
 use crate::stats::Lookup;
-use crate::{frame, plugin, proxy, query};
+use crate::{Varpd, frame, plugin, proxy, query};
 use overlay_abi::dld::OVERLAY_STATUS_BUFLEN;
 use overlay_abi::errno::Errno;
 use overlay_abi::ids::MacAddr;
 use overlay_abi::provider::*;
+use overlay_abi::target::v2::{
+    OVERLAY_TARGET_CACHE_ROUTER, overlay_targ_cache_entry_t as overlay_targ_cache_entry_v2,
+    overlay_targ_cache_net_entry_t, overlay_target_mac_t,
+    overlay_target_point_t as overlay_target_point_v2,
+};
 use overlay_abi::target::{
     overlay_targ_cache_entry_t, overlay_targ_lookup_t, overlay_target_point_t,
 };
 use slog::Logger;
 use std::ffi::{CStr, c_char, c_int, c_uint};
 use std::sync::{Arc, OnceLock};
+use zerocopy::FromZeros;
 
 /// Addresses of all functions here.
 #[used]
@@ -45,6 +52,8 @@ pub static SYMBOLS: Symbols = Symbols(&[
     libvarpd_plugin_free as *const (),
     libvarpd_plugin_reporter as *const (),
     libvarpd_plugin_vnetid as *const (),
+    libvarpd_plugin_dcid as *const (),
+    libvarpd_route_flush as *const (),
     libvarpd_plugin_bunyan as *const (),
     libvarpd_plugin_query_reply as *const (),
     libvarpd_plugin_proxy_arp as *const (),
@@ -133,7 +142,7 @@ pub unsafe extern "C" fn libvarpd_plugin_alloc(
     version: c_uint,
     err: *mut c_int,
 ) -> *mut varpd_plugin_register_t {
-    if version != VARPD_CURRENT_VERSION {
+    if !(VARPD_VERSION_ONE..=v2::VARPD_VERSION_TWO).contains(&version) {
         // SAFETY: NULL or writable by contract.
         if let Some(err) = unsafe { err.as_mut() } {
             *err = Errno::EINVAL.to_host();
@@ -196,6 +205,48 @@ pub extern "C" fn libvarpd_plugin_reporter(reporter: Option<varpd_plugin_report_
 #[unsafe(no_mangle)]
 pub extern "C" fn libvarpd_plugin_vnetid(handle: *mut varpd_provider_handle_t) -> u64 {
     provider("libvarpd_plugin_vnetid", handle).map_or(0, |i| i.vnetid().0)
+}
+
+/// Data center of an instance's link; 0 where there are none, and for an unknown handle.
+#[unsafe(no_mangle)]
+pub extern "C" fn libvarpd_plugin_dcid(handle: *mut varpd_provider_handle_t) -> u32 {
+    provider("libvarpd_plugin_dcid", handle).map_or(0, |i| i.dcid())
+}
+
+/// Makes the kernel forget routes of packets that come with this VLAN id, from one prefix to another;
+/// what is being asked is asked anew. Lengths are of IPv6, for IPv4 96 more than its own.
+///
+/// # Safety
+/// The addresses are NULL or point to 16 bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn libvarpd_route_flush(
+    handle: *mut varpd_provider_handle_t,
+    src: *const [u8; 16],
+    dst: *const [u8; 16],
+    src_len: u8,
+    dst_len: u8,
+    vlan: u16,
+) {
+    const NAME: &str = "libvarpd_route_flush";
+    let Some(instance) = provider(NAME, handle) else { return };
+    let Some(varpd) = instance.varpd() else { return };
+    // SAFETY: by contract.
+    let (Some(src), Some(dst)) = (unsafe { (src.as_ref(), dst.as_ref()) }) else {
+        return complain(NAME, "NULL");
+    };
+    let net = overlay_targ_cache_net_entry_t {
+        otcne_src: *src,
+        otcne_dst: *dst,
+        otcne_vlan: vlan,
+        otcne_src_prefixlen: src_len,
+        otcne_dst_prefixlen: dst_len,
+    };
+    match varpd.device.remove_net(instance.link(), net) {
+        // The link may be gone or not be associated, or the kernel have no routes.
+        Ok(()) | Err(Errno::ENOENT | Errno::ENXIO | Errno::ENOTSUP) => {}
+        Err(e) => slog::error!(varpd.log, "{NAME} failed";
+            "instance" => instance.id().0, "error" => e.name()),
+    }
 }
 
 /// Answers a query: `VARPD_LOOKUP_OK` with what is in its point, anything else drops the frame.
@@ -274,7 +325,9 @@ pub extern "C" fn libvarpd_plugin_dhcp_reply(handle: *mut varpd_dhcp_handle_t, a
     }
 }
 
-/// Sets where the kernel sends frames for an address or, without a point, makes it forget that.
+/// Sets where the kernel sends frames for an address or, without a point, makes it forget that. The
+/// point has the layout of the version that the plugin registered with; in version 2 no address and
+/// port 0 are a router.
 ///
 /// # Safety
 /// `addr` is NULL or points to 6 bytes, `point` is NULL or valid.
@@ -291,6 +344,11 @@ pub unsafe extern "C" fn libvarpd_inject_varp(
     let Some(addr) = (unsafe { mac(NAME, addr) }) else { return };
     // SAFETY: by contract.
     let result = match unsafe { point.as_ref() } {
+        Some(_) if instance.plugin().is_routed() => {
+            // SAFETY: what a plugin of this version gives, by contract.
+            let point = unsafe { point.cast::<overlay_target_point_v2>().read() };
+            set_point_v2(&varpd, &instance, addr, point)
+        }
         Some(point) => {
             let otce_dest = query::clean(point);
             let entry = overlay_targ_cache_entry_t { otce_mac: addr.0, otce_flags: 0, otce_dest };
@@ -304,6 +362,23 @@ pub unsafe extern "C" fn libvarpd_inject_varp(
         Err(e) => slog::error!(varpd.log, "{NAME} failed";
             "instance" => instance.id().0, "error" => e.name()),
     }
+}
+
+fn set_point_v2(
+    varpd: &Varpd,
+    instance: &Instance,
+    addr: MacAddr,
+    point: overlay_target_point_v2,
+) -> Result<(), Errno> {
+    if !point.is_router() {
+        let otce_dest = point_v1(&point);
+        let entry = overlay_targ_cache_entry_t { otce_mac: addr.0, otce_flags: 0, otce_dest };
+        return varpd.device.cache_set(instance.link(), entry);
+    }
+    let mut entry = overlay_targ_cache_entry_v2::new_zeroed();
+    entry.otce_mac = overlay_target_mac_t::new(0, addr);
+    entry.otce_flags = OVERLAY_TARGET_CACHE_ROUTER;
+    varpd.device.cache_set_v2(instance.link(), entry)
 }
 
 /// Tells the guests of the link that `src` has the IPv4 address `ip`, by a gratuitous ARP sent to

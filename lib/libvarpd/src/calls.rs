@@ -6,10 +6,12 @@
 //! destroyed since, and the caller holds a pass of its instance's gate, or is the one that makes or
 //! destroys it. Pointers are valid as long as spec/varpd.md 5.2 says.
 use crate::crash;
-use crate::plugin::Plugin;
+use crate::device::point_v1;
+use crate::plugin::{Arp, Default, Dhcp, Lookup, Plugin, Versioned};
+use crate::query::Pointers;
 use overlay_abi::errno::Errno;
 use overlay_abi::provider::*;
-use overlay_abi::target::{overlay_targ_lookup_t, overlay_target_point_t};
+use overlay_abi::target::overlay_target_point_t;
 use std::ffi::{CStr, c_void};
 
 impl Plugin {
@@ -97,12 +99,20 @@ impl Plugin {
     /// The module's; the function is this plugin's and the object is started.
     pub(crate) unsafe fn default(
         &self,
-        default: varpd_plugin_default_f,
+        default: Default,
         private: *mut c_void,
     ) -> Option<overlay_target_point_t> {
         let mut point = zerocopy::FromZeros::new_zeroed();
-        // SAFETY: by contract, with a valid out pointer.
-        let action = self.call("vpo_default", || unsafe { default(private, &mut point) });
+        let mut point_v2 = zerocopy::FromZeros::new_zeroed();
+        let action = self.call("vpo_default", || match default {
+            // SAFETY: by contract, with a valid out pointer.
+            Versioned::V1(default) => unsafe { default(private, &mut point) },
+            // SAFETY: as above.
+            Versioned::V2(default) => unsafe { default(private, &mut point_v2) },
+        });
+        if self.is_routed() {
+            point = point_v1(&point_v2);
+        }
         (action == VARPD_LOOKUP_OK).then_some(point)
     }
 
@@ -113,14 +123,19 @@ impl Plugin {
     /// until the reply.
     pub(crate) unsafe fn lookup(
         &self,
-        lookup: varpd_plugin_lookup_f,
+        lookup: Lookup,
         private: *mut c_void,
         query: *mut varpd_query_handle_t,
-        request: *const overlay_targ_lookup_t,
-        point: *mut overlay_target_point_t,
+        p: Pointers,
     ) {
-        // SAFETY: by contract.
-        self.call("vpo_lookup", || unsafe { lookup(private, query, request, point) });
+        self.call("vpo_lookup", || match lookup {
+            // SAFETY: by contract.
+            Versioned::V1(lookup) => unsafe { lookup(private, query, p.request, p.point) },
+            // SAFETY: by contract.
+            Versioned::V2(lookup) => unsafe {
+                lookup(private, query, p.request_v2, p.point_v2, p.route, p.mac);
+            },
+        });
     }
 
     /// Asks a plugin whose Ethernet address belongs to an address.
@@ -130,15 +145,19 @@ impl Plugin {
     /// of a query and live until the reply, `mac` has room for 6 bytes.
     pub(crate) unsafe fn arp(
         &self,
-        arp: varpd_plugin_arp_f,
+        arp: Arp,
         private: *mut c_void,
         handle: *mut varpd_arp_handle_t,
-        address: *const sockaddr,
+        (address, vlan): (*const sockaddr, u16),
         mac: *mut u8,
     ) {
-        // SAFETY: by contract.
-        let ask = || unsafe { arp(private, handle, VARPD_QTYPE_ETHERNET, address, mac) };
-        self.call("vpo_arp", ask);
+        const TYPE: i32 = VARPD_QTYPE_ETHERNET;
+        self.call("vpo_arp", || match arp {
+            // SAFETY: by contract.
+            Versioned::V1(arp) => unsafe { arp(private, handle, TYPE, address, mac) },
+            // SAFETY: by contract.
+            Versioned::V2(arp) => unsafe { arp(private, handle, TYPE, address, vlan, mac) },
+        });
     }
 
     /// Asks a plugin for the Ethernet address of the DHCP server for a frame.
@@ -147,15 +166,19 @@ impl Plugin {
     /// As [`Plugin::arp`].
     pub(crate) unsafe fn dhcp(
         &self,
-        dhcp: varpd_plugin_dhcp_f,
+        dhcp: Dhcp,
         private: *mut c_void,
         handle: *mut varpd_dhcp_handle_t,
-        request: *const overlay_targ_lookup_t,
+        p: Pointers,
         mac: *mut u8,
     ) {
-        // SAFETY: by contract.
-        let ask = || unsafe { dhcp(private, handle, VARPD_QTYPE_ETHERNET, request, mac) };
-        self.call("vpo_dhcp", ask);
+        const TYPE: i32 = VARPD_QTYPE_ETHERNET;
+        self.call("vpo_dhcp", || match dhcp {
+            // SAFETY: by contract.
+            Versioned::V1(dhcp) => unsafe { dhcp(private, handle, TYPE, p.request, mac) },
+            // SAFETY: by contract.
+            Versioned::V2(dhcp) => unsafe { dhcp(private, handle, TYPE, p.request_v2, mac) },
+        });
     }
 
     /// # Safety

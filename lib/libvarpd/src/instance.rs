@@ -26,6 +26,7 @@ pub struct Instance {
     id: VarpdId,
     link: LinkId,
     vnetid: VnetId,
+    dcid: u32,
     dest: u32,
     plugin: Arc<Plugin>,
     provider: Token,
@@ -123,6 +124,8 @@ impl Instance {
             id,
             link,
             vnetid: VnetId(info.oti_vnetid),
+            // It has one as long as it has the rest.
+            dcid: varpd.device.dcid(link).unwrap_or(0),
             dest: info.oti_needs,
             plugin,
             provider: PROVIDERS.insert(Weak::clone(me)),
@@ -160,6 +163,11 @@ impl Instance {
     /// Virtual network of the link.
     pub fn vnetid(&self) -> VnetId {
         self.vnetid
+    }
+
+    /// Data center of the link, 0 where there are none.
+    pub fn dcid(&self) -> u32 {
+        self.dcid
     }
 
     /// Parts that a destination has, `OVERLAY_PLUGIN_D_*`.

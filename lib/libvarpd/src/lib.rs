@@ -173,8 +173,12 @@ impl Varpd {
     /// one.
     pub fn new(root: &Root, log: Logger) -> Result<Arc<Varpd>, Error> {
         cabi::log_to(&log);
+        let device = Overlay::open(root)?;
+        if !device.routed() {
+            slog::info!(log, "the kernel speaks version 1 of /dev/overlay: nothing is routed");
+        }
         Ok(Arc::new(Varpd {
-            device: Overlay::open(root)?,
+            device,
             log,
             owner: rustix::process::geteuid().as_raw(),
             plugins: Mutex::default(),

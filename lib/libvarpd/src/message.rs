@@ -9,6 +9,7 @@ use overlay_abi::door::*;
 use overlay_abi::errno::Errno;
 use overlay_abi::ids::{LinkId, MacAddr, VarpdId};
 use overlay_abi::target::overlay_targ_cache_entry_t;
+use overlay_abi::target::v2::{self as target_v2, overlay_target_mac_t};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 /// Bytes of the shortest message.
@@ -51,8 +52,29 @@ pub enum Request<'a> {
     CacheSet(VarpdId, MacAddr, varpd_client_cache_entry_t),
     /// Some entries from a marker on: as many as were asked for and there is room for.
     CacheWalk(VarpdId, u64, u16),
+    /// Forget one of any data center.
+    CacheDeleteV2(VarpdId, overlay_target_mac_t),
+    /// One cache entry of any data center.
+    CacheGetV2(VarpdId, overlay_target_mac_t),
+    /// Set one, or a router.
+    CacheSetV2(VarpdId, overlay_target_mac_t, varpd_client_cache_entry_t),
+    /// Some entries of all data centers from a marker on, as CacheWalk.
+    CacheWalkV2(VarpdId, [u64; 2], u16),
+    /// Some routes from a place on: as many as were asked for and there is room for.
+    RouteWalk(VarpdId, RoutePlace, u16),
     /// Everything varpd says of itself.
     Status,
+}
+
+/// A place in a walk over routes, as the kernel said it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RoutePlace {
+    /// VLAN id.
+    pub vlan: u16,
+    /// Addresses.
+    pub marker: target_v2::overlay_targ_l3_t,
+    /// Whether that was all.
+    pub state: u64,
 }
 
 /// The property meant.
@@ -83,6 +105,12 @@ pub enum Answer {
     Entry(varpd_client_cache_entry_t),
     /// Entries of a walk and the marker to go on with.
     Entries(u64, Vec<overlay_targ_cache_entry_t>),
+    /// A cache entry of any data center.
+    EntryV2(varpd_client_cache_entry_t),
+    /// Entries of all data centers and the marker to go on with.
+    EntriesV2([u64; 2], Vec<target_v2::overlay_targ_cache_entry_t>),
+    /// Routes and the place to go on with.
+    Routes(RoutePlace, Vec<target_v2::overlay_targ_route_entry_t>),
     /// A text, which makes the reply as long as it is.
     Text(String),
 }
@@ -95,7 +123,12 @@ pub enum Answer {
 pub fn parse(bytes: &[u8], model: Model) -> Result<Result<Request<'_>, Errno>, Errno> {
     let (head, un) = bytes.split_at_checked(UN).ok_or(Errno::EINVAL)?;
     let (head, _) = varpd_client_eresp_t::read_from_prefix(head).map_err(|_| Errno::EINVAL)?;
-    let known = matches!(head.vce_command, 1..VARPD_CLIENT_MAX | VARPD_ADM_STATUS);
+    let known = matches!(
+        head.vce_command,
+        1..VARPD_CLIENT_MAX
+            | VARPD_ADM_STATUS
+            | v2::VARPD_CLIENT_CACHE_DELETE_V2..=v2::VARPD_CLIENT_ROUTE_WALK
+    );
     if bytes.len() < LEN || !known {
         return Err(Errno::EINVAL);
     }
@@ -113,6 +146,11 @@ fn request(command: u32, un: &[u8], model: Model) -> Result<Request<'_>, Errno> 
         // Up to the entry, and that included, both models are the same.
         let arg = read::<varpd_client_target_cache_arg_t>(un)?;
         Ok((VarpdId(arg.vtca_id), MacAddr(arg.vtca_key), arg.vtca_entry))
+    };
+    let cache_v2 = || {
+        let arg = read::<v2::varpd_client_target_cache_arg_t>(un)?;
+        let guest = overlay_target_mac_t::new(arg.vtca_dcid, MacAddr(arg.vtca_key));
+        Ok((VarpdId(arg.vtca_id), guest, arg.vtca_entry))
     };
     Ok(match command {
         VARPD_CLIENT_CREATE => {
@@ -167,17 +205,48 @@ fn request(command: u32, un: &[u8], model: Model) -> Result<Request<'_>, Errno> 
         }
         VARPD_CLIENT_CACHE_WALK => {
             let arg = read::<varpd_client_target_walk_arg_t>(un)?;
-            if arg.vtcw_count > VARPD_WALK_MAX {
-                return Err(Errno::E2BIG);
-            }
             // libvarpd's client asks for 100 in a message with room for 94.
-            let room = (un.len() + UN).saturating_sub(ENTRIES) / ENTRY;
-            let count = room.min(arg.vtcw_count as usize) as u16;
+            let count = count(un, arg.vtcw_count, ENTRIES, ENTRY)?;
             Request::CacheWalk(VarpdId(arg.vtcw_id), arg.vtcw_marker, count)
+        }
+        v2::VARPD_CLIENT_CACHE_DELETE_V2 => {
+            let (id, guest, _) = cache_v2()?;
+            Request::CacheDeleteV2(id, guest)
+        }
+        v2::VARPD_CLIENT_CACHE_GET_V2 => {
+            let (id, guest, _) = cache_v2()?;
+            Request::CacheGetV2(id, guest)
+        }
+        v2::VARPD_CLIENT_CACHE_SET_V2 => {
+            let (id, guest, entry) = cache_v2()?;
+            Request::CacheSetV2(id, guest, entry)
+        }
+        v2::VARPD_CLIENT_CACHE_WALK_V2 => {
+            let arg = read::<v2::varpd_client_target_walk_arg_t>(un)?;
+            let size = size_of::<target_v2::overlay_targ_cache_entry_t>();
+            let count = count(un, arg.vtcw_count, v2::walk_len(0), size)?;
+            Request::CacheWalkV2(VarpdId(arg.vtcw_id), arg.vtcw_marker, count)
+        }
+        v2::VARPD_CLIENT_ROUTE_WALK => {
+            let arg = read::<v2::varpd_client_route_walk_arg_t>(un)?;
+            let size = size_of::<target_v2::overlay_targ_route_entry_t>();
+            let count = count(un, arg.vrw_count, v2::route_walk_len(0), size)?;
+            let vlan = u16::try_from(arg.vrw_vlan).map_err(|_| Errno::EINVAL)?;
+            let place = RoutePlace { vlan, marker: arg.vrw_marker, state: arg.vrw_state };
+            Request::RouteWalk(VarpdId(arg.vrw_id), place, count)
         }
         VARPD_ADM_STATUS => Request::Status,
         _ => return Err(Errno::EINVAL),
     })
+}
+
+/// How many items of a walk are asked for and have room behind the structure.
+fn count(un: &[u8], asked: u64, begin: usize, size: usize) -> Result<u16, Errno> {
+    if asked > VARPD_WALK_MAX {
+        return Err(Errno::E2BIG);
+    }
+    let room = (un.len() + UN).saturating_sub(begin) / size;
+    Ok(room.min(asked as usize) as u16)
 }
 
 /// The property of GETPROP and SETPROP, at the same place in both models.
@@ -275,6 +344,24 @@ fn fill(reply: &mut Vec<u8>, model: Model, answer: &Answer) {
             let count = entries.len() as u64;
             write(reply, UN + offset_of!(varpd_client_target_walk_arg_t, vtcw_count), &count);
             write(reply, ENTRIES, entries.as_slice());
+        }
+        Answer::EntryV2(entry) => {
+            write(reply, UN + offset_of!(v2::varpd_client_target_cache_arg_t, vtca_entry), entry);
+        }
+        Answer::EntriesV2(marker, entries) => {
+            let un = reply.get(UN..).unwrap_or_default();
+            let Ok(mut arg) = read::<v2::varpd_client_target_walk_arg_t>(un) else { return };
+            (arg.vtcw_marker, arg.vtcw_count) = (*marker, entries.len() as u64);
+            write(reply, UN, &arg);
+            write(reply, v2::walk_len(0), entries.as_slice());
+        }
+        Answer::Routes(place, routes) => {
+            let un = reply.get(UN..).unwrap_or_default();
+            let Ok(mut arg) = read::<v2::varpd_client_route_walk_arg_t>(un) else { return };
+            (arg.vrw_vlan, arg.vrw_marker) = (place.vlan.into(), place.marker);
+            (arg.vrw_state, arg.vrw_count) = (place.state, routes.len() as u64);
+            write(reply, UN, &arg);
+            write(reply, v2::route_walk_len(0), routes.as_slice());
         }
         Answer::Text(text) => {
             reply.truncate(UN);

@@ -24,15 +24,28 @@ const NAME_MAX: usize = 63;
 pub struct Plugin {
     name: String,
     file: PathBuf,
+    version: c_uint,
     pub(crate) kind: Kind,
     pub(crate) ops: Ops,
 }
 
+/// A function whose type depends on the version that its plugin registered with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Versioned<A, B> {
+    V1(A),
+    V2(B),
+}
+
+pub(crate) type Default = Versioned<varpd_plugin_default_f, v2::varpd_plugin_default_f>;
+pub(crate) type Lookup = Versioned<varpd_plugin_lookup_f, v2::varpd_plugin_lookup_f>;
+pub(crate) type Arp = Versioned<varpd_plugin_arp_f, v2::varpd_plugin_arp_f>;
+pub(crate) type Dhcp = Versioned<varpd_plugin_dhcp_f, v2::varpd_plugin_dhcp_f>;
+
 /// How a plugin finds destinations.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Kind {
-    Point(varpd_plugin_default_f),
-    Dynamic(varpd_plugin_lookup_f),
+    Point(Default),
+    Dynamic(Lookup),
 }
 
 /// The functions every plugin has, and those it may have.
@@ -48,8 +61,8 @@ pub(crate) struct Ops {
     pub(crate) setprop: varpd_plugin_setprop_f,
     pub(crate) save: varpd_plugin_save_f,
     pub(crate) restore: varpd_plugin_restore_f,
-    pub(crate) arp: Option<varpd_plugin_arp_f>,
-    pub(crate) dhcp: Option<varpd_plugin_dhcp_f>,
+    pub(crate) arp: Option<Arp>,
+    pub(crate) dhcp: Option<Dhcp>,
     pub(crate) report: Option<varpd_plugin_report_f>,
 }
 
@@ -62,6 +75,11 @@ impl Plugin {
     /// The shared object it is in.
     pub fn file(&self) -> &Path {
         &self.file
+    }
+
+    /// Whether it registered with version 2, the routed form.
+    pub fn is_routed(&self) -> bool {
+        self.version == v2::VARPD_VERSION_TWO
     }
 
     /// Its target mode, `OVERLAY_TARGET_POINT` or `OVERLAY_TARGET_DYNAMIC`.
@@ -78,34 +96,48 @@ impl Plugin {
         version: c_uint,
         name: &[u8],
         mode: c_uint,
-        ops: &varpd_plugin_ops_t,
-        report: Option<varpd_plugin_report_f>,
+        (kind, ops): (GivenKind, Result<Ops, &'static str>),
     ) -> Result<Plugin, &'static str> {
-        fn need<T>(op: Option<T>) -> Result<T, &'static str> {
-            op.ok_or("a function is missing")
-        }
-        if version != VARPD_CURRENT_VERSION {
-            return Err("not a version this varpd knows");
-        }
         let name = std::str::from_utf8(name).map_err(|_| "its name is not text")?;
         if name.is_empty() || name.len() > NAME_MAX || name.contains('/') {
             return Err("its name is empty, longer than 63 bytes, or has a '/'");
         }
-        if ops.vpo_callbacks != 0 {
+        if kind.callbacks != 0 {
             return Err("vpo_callbacks is not 0");
         }
-        let kind = match (mode, ops.vpo_default, ops.vpo_lookup) {
+        let kind = match (mode, kind.default, kind.lookup) {
             (OVERLAY_TARGET_POINT, Some(default), None) => Kind::Point(default),
             (OVERLAY_TARGET_DYNAMIC, None, Some(lookup)) => Kind::Dynamic(lookup),
             (OVERLAY_TARGET_POINT, ..) => return Err("point mode wants vpo_default only"),
             (OVERLAY_TARGET_DYNAMIC, ..) => return Err("dynamic mode wants vpo_lookup only"),
             _ => return Err("its mode is neither point nor dynamic"),
         };
-        Ok(Plugin {
-            name: name.to_owned(),
-            file: file.to_owned(),
-            kind,
-            ops: Ops {
+        Ok(Plugin { name: name.to_owned(), file: file.to_owned(), version, kind, ops: ops? })
+    }
+}
+
+/// What a registration says of how destinations are found, not checked.
+struct GivenKind {
+    callbacks: c_uint,
+    default: Option<Default>,
+    lookup: Option<Lookup>,
+}
+
+fn need<T>(op: Option<T>) -> Result<T, &'static str> {
+    op.ok_or("a function is missing")
+}
+
+/// Reads an operations vector of either version: they have the same members.
+macro_rules! given {
+    ($ops:expr, $version:ident, $report:expr) => {{
+        let ops = $ops;
+        let kind = GivenKind {
+            callbacks: ops.vpo_callbacks,
+            default: ops.vpo_default.map(Versioned::$version),
+            lookup: ops.vpo_lookup.map(Versioned::$version),
+        };
+        let all = || {
+            Ok(Ops {
                 create: need(ops.vpo_create)?,
                 start: need(ops.vpo_start)?,
                 stop: need(ops.vpo_stop)?,
@@ -116,12 +148,13 @@ impl Plugin {
                 setprop: need(ops.vpo_setprop)?,
                 save: need(ops.vpo_save)?,
                 restore: need(ops.vpo_restore)?,
-                arp: ops.vpo_arp,
-                dhcp: ops.vpo_dhcp,
-                report,
-            },
-        })
-    }
+                arp: ops.vpo_arp.map(Versioned::$version),
+                dhcp: ops.vpo_dhcp.map(Versioned::$version),
+                report: $report,
+            })
+        };
+        (kind, all())
+    }};
 }
 
 /// The load in progress on this thread.
@@ -255,9 +288,20 @@ unsafe fn check(
     }
     // SAFETY: not NULL, thus a C string by contract.
     let name = unsafe { CStr::from_ptr(vpr_name) };
-    // SAFETY: NULL or an operations vector by contract.
-    let ops = unsafe { vpr_ops.as_ref() }.ok_or("it has no functions")?;
-    Plugin::new(file, vpr_version, name.to_bytes(), vpr_mode, ops, report)
+    const NONE: &str = "it has no functions";
+    let given = match vpr_version {
+        VARPD_VERSION_ONE => {
+            // SAFETY: NULL or an operations vector of this version by contract.
+            given!(unsafe { vpr_ops.as_ref() }.ok_or(NONE)?, V1, report)
+        }
+        v2::VARPD_VERSION_TWO => {
+            let ops = vpr_ops.cast::<v2::varpd_plugin_ops_t>();
+            // SAFETY: as above.
+            given!(unsafe { ops.as_ref() }.ok_or(NONE)?, V2, report)
+        }
+        _ => return Err("not a version this varpd knows"),
+    };
+    Plugin::new(file, vpr_version, name.to_bytes(), vpr_mode, given)
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@
 //! returns, later, or from another thread. It may also never reply, then the query is taken from it
 //! after its instance was destroyed; and reply still later, writing to the desk first, which is why
 //! the desks of such queries are kept a while.
+use crate::device::{Destination, Question, point_v1};
 use crate::gate::Phase;
 use crate::instance::Instance;
 use crate::plugin::Kind;
@@ -28,6 +29,7 @@ use crate::{Varpd, lock, proxy};
 use overlay_abi::errno::Errno;
 use overlay_abi::ids::{MacAddr, VarpdId};
 use overlay_abi::provider::{VARPD_LOOKUP_DROP, VARPD_LOOKUP_OK, sockaddr, varpd_query_handle_t};
+use overlay_abi::target::v2::{self, About};
 use overlay_abi::target::{overlay_targ_lookup_t, overlay_target_point_t};
 use std::cell::UnsafeCell;
 use std::collections::VecDeque;
@@ -50,8 +52,74 @@ const ABANDONED_MAX: usize = 4096;
 pub(crate) struct Desk {
     request: UnsafeCell<overlay_targ_lookup_t>,
     point: UnsafeCell<overlay_target_point_t>,
+    /// The same for a plugin of version 2.
+    request_v2: UnsafeCell<v2::overlay_targ_lookup_t>,
+    to: UnsafeCell<Destination>,
     address: UnsafeCell<Address>,
     mac: UnsafeCell<[u8; 6]>,
+}
+
+/// Where on a desk a plugin finds and puts what it is asked; which of it counts depends on its
+/// version.
+#[derive(Clone, Copy)]
+pub(crate) struct Pointers {
+    pub request: *const overlay_targ_lookup_t,
+    pub point: *mut overlay_target_point_t,
+    pub request_v2: *const v2::overlay_targ_lookup_t,
+    pub point_v2: *mut v2::overlay_target_point_t,
+    pub route: *mut v2::overlay_target_route_t,
+    pub mac: *mut v2::overlay_target_mac_t,
+}
+
+impl Desk {
+    fn new(question: &Question) -> Desk {
+        Desk {
+            request: UnsafeCell::new(question.frame),
+            point: UnsafeCell::new(FromZeros::new_zeroed()),
+            request_v2: UnsafeCell::new(request_v2(question)),
+            to: UnsafeCell::new(Destination {
+                point: FromZeros::new_zeroed(),
+                route: FromZeros::new_zeroed(),
+                mac: FromZeros::new_zeroed(),
+            }),
+            address: UnsafeCell::new(Address::new([0; 4].into())),
+            mac: UnsafeCell::new([0; 6]),
+        }
+    }
+
+    fn pointers(&self) -> Pointers {
+        let to = self.to.get();
+        // SAFETY: only addresses of members are formed, of what the desk holds.
+        let (point_v2, route, mac) =
+            unsafe { (&raw mut (*to).point, &raw mut (*to).route, &raw mut (*to).mac) };
+        Pointers {
+            request: self.request.get(),
+            point: self.point.get(),
+            request_v2: self.request_v2.get(),
+            point_v2,
+            route,
+            mac,
+        }
+    }
+}
+
+/// A question in the words of version 2.
+fn request_v2(Question { frame, route }: &Question) -> v2::overlay_targ_lookup_t {
+    let mut request = v2::overlay_targ_lookup_t::new_zeroed();
+    (request.otl_dlid, request.otl_reqid) = (frame.otl_dlid, frame.otl_reqid);
+    (request.otl_varpdid, request.otl_vnetid) = (frame.otl_varpdid, frame.otl_vnetid);
+    (request.otl_hdrsize, request.otl_pktsize) = (frame.otl_hdrsize, frame.otl_pktsize);
+    request.otl_vlan = frame.otl_vlan;
+    request.set_about(match route {
+        Some(route) => About::L3(*route),
+        None => About::L2(v2::overlay_targ_l2_t {
+            otl2_srcaddr: frame.otl_srcaddr,
+            otl2_dstaddr: frame.otl_dstaddr,
+            otl2_dsttype: frame.otl_dsttype,
+            otl2_sap: frame.otl_sap,
+        }),
+    });
+    request
 }
 
 // SAFETY: plain data, passed to and fro by the protocol above.
@@ -119,8 +187,8 @@ impl Query {
     }
 
     /// The request as the plugin sees it, until it replies.
-    pub(crate) fn request_ptr(&self) -> *const overlay_targ_lookup_t {
-        self.desk.request.get()
+    pub(crate) fn pointers(&self) -> Pointers {
+        self.desk.pointers()
     }
 
     /// Where the plugin puts an Ethernet address, until it replies.
@@ -143,9 +211,14 @@ impl Query {
 
     /// Answers with the destination that the plugin has put there: the frame goes.
     fn found(mut self) {
-        // SAFETY: the query is ours, so the plugin has replied.
-        let point = clean(&unsafe { self.desk.point.get().read() });
-        self.answer(Lookup::Found, Some(point));
+        let found = if self.instance.plugin().is_routed() {
+            // SAFETY: the query is ours, so the plugin has replied.
+            Found::Routed(unsafe { self.desk.to.get().read() })
+        } else {
+            // SAFETY: as above.
+            Found::Point(clean(&unsafe { self.desk.point.get().read() }))
+        };
+        self.answer(Lookup::Found, Some(found));
     }
 
     /// Answers that the frame be dropped; `how` is what led to that.
@@ -154,17 +227,24 @@ impl Query {
     }
 
     /// The one answer: where to, or a drop.
-    fn answer(&mut self, how: Lookup, point: Option<overlay_target_point_t>) {
+    fn answer(&mut self, how: Lookup, found: Option<Found>) {
         let Some(asker) = self.asker.take() else { return };
         if let Asker::Kernel(asked) = &asker {
             self.instance.stats.ended(*asked, how);
         }
         // Without a varpd the device is closed, and the kernel has taken the request back.
         let Some(varpd) = self.instance.varpd() else { return };
-        match (asker, point) {
-            (Asker::Check(check), point) => check.answer(&varpd, self.instance.link(), point),
-            (Asker::Kernel(_), Some(point)) => {
-                match varpd.device.respond(self.request.otl_reqid, point) {
+        match (asker, found) {
+            (Asker::Check(check), found) => {
+                check.answer(&varpd, self.instance.link(), found.and_then(Found::point));
+            }
+            (Asker::Kernel(_), Some(found)) => {
+                let id = self.request.otl_reqid;
+                let taken = match found {
+                    Found::Point(point) => varpd.device.respond(id, point),
+                    Found::Routed(to) => varpd.device.respond_v2(id, &to),
+                };
+                match taken {
                     // Either the request is not known any more, or the kernel did not like the
                     // answer and still waits.
                     Err(e @ Errno::EINVAL) => {
@@ -190,13 +270,31 @@ impl Drop for Query {
     }
 }
 
+/// A destination as a plugin has it.
+enum Found {
+    Point(overlay_target_point_t),
+    Routed(Destination),
+}
+
+impl Found {
+    /// Where frames for a guest go; `None` for a router.
+    fn point(self) -> Option<overlay_target_point_t> {
+        match self {
+            Found::Point(point) => Some(point),
+            Found::Routed(to) if to.point.is_router() => None,
+            Found::Routed(to) => Some(point_v1(&to.point)),
+        }
+    }
+}
+
 /// A point of a plugin without what may lie between its members.
 pub(crate) fn clean(point: &overlay_target_point_t) -> overlay_target_point_t {
     overlay_target_point_t { otp_mac: point.otp_mac, ..point.underlay().into() }
 }
 
 /// Hands a request to the plugin of its instance, or drops it if nobody is there to answer.
-pub(crate) fn handle(varpd: &Arc<Varpd>, request: overlay_targ_lookup_t) {
+pub(crate) fn handle(varpd: &Arc<Varpd>, question: Question) {
+    let request = question.frame;
     let instance = varpd.instance(VarpdId(request.otl_varpdid));
     let Some(instance) = instance else { return discard(varpd, &request, "no such instance") };
     if u64::from(instance.link().0) != request.otl_dlid {
@@ -205,7 +303,7 @@ pub(crate) fn handle(varpd: &Arc<Varpd>, request: overlay_targ_lookup_t) {
         return discard(varpd, &request, "the instance is of another link");
     }
     let asker = || Asker::Kernel(instance.stats.asked(&request));
-    if let Err(why) = ask(&instance, request, asker) {
+    if let Err(why) = ask(&instance, question, asker) {
         discard(varpd, &request, why);
     }
 }
@@ -216,33 +314,32 @@ pub(crate) fn check(
     request: overlay_targ_lookup_t,
     check: impl FnOnce() -> Check,
 ) -> Result<(), &'static str> {
-    ask(instance, request, || Asker::Check(check()))
+    ask(instance, Question { frame: request, route: None }, || Asker::Check(check()))
 }
 
 /// Hands a request to a plugin. The error says why not.
 fn ask(
     instance: &Arc<Instance>,
-    request: overlay_targ_lookup_t,
+    question: Question,
     asker: impl FnOnce() -> Asker,
 ) -> Result<(), &'static str> {
     let Kind::Dynamic(lookup) = instance.plugin().kind else {
         return Err("the instance's plugin is not dynamic");
     };
+    if question.route.is_some() && !instance.plugin().is_routed() {
+        return Err("the instance's plugin knows no routes");
+    }
     let Some((_pass, private)) = instance.enter(Phase::Started) else {
         return Err("the instance is not started");
     };
-    let desk = Arc::new(Desk {
-        request: UnsafeCell::new(request),
-        point: UnsafeCell::new(overlay_target_point_t::new_zeroed()),
-        address: UnsafeCell::new(Address::new([0; 4].into())),
-        mac: UnsafeCell::new([0; 6]),
-    });
-    let (for_plugin, point) = (desk.request.get(), desk.point.get());
+    let desk = Arc::new(Desk::new(&question));
+    let pointers = desk.pointers();
+    let request = question.frame;
     let query = Query { request, instance: Arc::clone(instance), desk, asker: Some(asker()) };
     let token = QUERIES.insert(query);
     // SAFETY: this plugin's function and a started object. The desk lives until the reply, which the plugin
     // makes itself, or the end of the instance, which the pass keeps off.
-    unsafe { instance.plugin().lookup(lookup, private, token.as_ptr(), for_plugin, point) };
+    unsafe { instance.plugin().lookup(lookup, private, token.as_ptr(), pointers) };
     Ok(())
 }
 

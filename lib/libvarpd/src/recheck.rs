@@ -22,6 +22,9 @@ use crate::instance::Instance;
 use crate::{Varpd, lock, query};
 use overlay_abi::errno::Errno;
 use overlay_abi::ids::LinkId;
+use overlay_abi::target::v2::{
+    OVERLAY_TARGET_CACHE_ROUTER, overlay_targ_cache_net_entry_t, overlay_targ_route_iter_t,
+};
 use overlay_abi::target::*;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
@@ -83,6 +86,7 @@ impl Varpd {
     fn check(&self, instance: &Arc<Instance>) -> Result<(), Stop> {
         let link = instance.link();
         let open = Arc::new(Open::default());
+        self.forget_routes(link).map_err(Stop::Failed)?;
         for entry in self.cache(link).map_err(Stop::Failed)? {
             if entry.otce_flags & OVERLAY_TARGET_CACHE_DROP != 0 {
                 self.forget(link, &entry);
@@ -113,6 +117,46 @@ impl Varpd {
             }
             all.extend(entries);
             marker = next;
+        }
+    }
+
+    /// Has the kernel forget routers and routes: the plugin is asked for those that are in use.
+    fn forget_routes(&self, link: LinkId) -> Result<(), Errno> {
+        if !self.device.routed() {
+            return Ok(());
+        }
+        let mut marker = [0; 2];
+        loop {
+            let max = OVERLAY_TARGET_ITER_MAX;
+            let (next, entries) = self.device.cache_iter_v2(link, marker, max)?;
+            if entries.is_empty() {
+                break;
+            }
+            marker = next;
+            let routers =
+                entries.iter().filter(|e| e.otce_flags & OVERLAY_TARGET_CACHE_ROUTER != 0);
+            for entry in routers {
+                self.done(link, self.device.cache_remove_v2(link, entry.otce_mac));
+            }
+        }
+        let mut from = overlay_targ_route_iter_t::new_zeroed();
+        from.otri_linkid = link.0;
+        loop {
+            from.otri_count = OVERLAY_TARGET_ITER_MAX;
+            let routes = self.device.routes(&mut from)?;
+            if routes.is_empty() {
+                return Ok(());
+            }
+            for route in routes {
+                let net = overlay_targ_cache_net_entry_t {
+                    otcne_src: route.otre_addr.otl3_srcip,
+                    otcne_dst: route.otre_addr.otl3_dstip,
+                    otcne_vlan: route.otre_vlan,
+                    otcne_src_prefixlen: 128,
+                    otcne_dst_prefixlen: 128,
+                };
+                self.done(link, self.device.remove_net(link, net));
+            }
         }
     }
 

@@ -5,12 +5,13 @@
 //! off illumos that is root, and the user who started varpd: not the one it became. The original asked for it only where the
 //! cache is changed and left CREATE, ACTIVATE, DESTROY and SETPROP to the permissions of the door's
 //! file (spec/varpd.md 9.10).
-use crate::message::{self, Answer, Request, Which};
+use crate::message::{self, Answer, Request, RoutePlace, Which};
 use crate::{Instance, Varpd};
 use door::PeerCred;
 use overlay_abi::door::{VARPD_CLIENT_INVALID, varpd_client_cache_entry_t};
 use overlay_abi::errno::Errno;
 use overlay_abi::ids::{LinkId, MacAddr, VarpdId};
+use overlay_abi::target::v2;
 use overlay_abi::target::{overlay_targ_cache_entry_t, overlay_target_point_t};
 use std::sync::Arc;
 
@@ -22,7 +23,9 @@ fn needs_privilege(request: &Request<'_>) -> bool {
         | Request::SetProp(..)
         | Request::CacheFlush(_)
         | Request::CacheDelete(..)
-        | Request::CacheSet(..) => true,
+        | Request::CacheSet(..)
+        | Request::CacheDeleteV2(..)
+        | Request::CacheSetV2(..) => true,
         Request::Nprops(_)
         | Request::PropInfo(..)
         | Request::GetProp(..)
@@ -30,6 +33,9 @@ fn needs_privilege(request: &Request<'_>) -> bool {
         | Request::TargetMode(_)
         | Request::CacheGet(..)
         | Request::CacheWalk(..)
+        | Request::CacheGetV2(..)
+        | Request::CacheWalkV2(..)
+        | Request::RouteWalk(..)
         | Request::Status => false,
     }
 }
@@ -77,6 +83,8 @@ impl Varpd {
             | Request::SetProp(id, ..)
             | Request::CacheFlush(id)
             | Request::CacheDelete(id, _)
+            | Request::CacheDeleteV2(id, _)
+            | Request::CacheSetV2(id, ..)
             | Request::CacheSet(id, ..) => self.instance(*id).map(|instance| instance.link()),
             _ => None,
         }
@@ -96,8 +104,10 @@ impl Varpd {
             Request::Destroy(id) => ("instance destroyed", Some(*id)),
             Request::SetProp(id, ..) => ("property set", Some(*id)),
             Request::CacheFlush(id) => ("target cache flushed", Some(*id)),
-            Request::CacheDelete(id, _) => ("target forgotten", Some(*id)),
-            Request::CacheSet(id, ..) => ("target set", Some(*id)),
+            Request::CacheDelete(id, _) | Request::CacheDeleteV2(id, _) => {
+                ("target forgotten", Some(*id))
+            }
+            Request::CacheSet(id, ..) | Request::CacheSetV2(id, ..) => ("target set", Some(*id)),
             _ => return,
         };
         let log = self.log.new(slog::o!("instance" => id.map(|id| id.0),
@@ -162,6 +172,55 @@ impl Varpd {
                 let link = self.find(id)?.link();
                 let (marker, entries) = self.device.cache_iter(link, marker, count)?;
                 Ok(Answer::Entries(marker, entries))
+            }
+            Request::CacheDeleteV2(id, guest) => {
+                let link = self.find(id)?.link();
+                self.device.cache_remove_v2(link, guest).map(|()| Answer::Done)
+            }
+            Request::CacheGetV2(id, guest) => {
+                let entry = self.device.cache_get_v2(self.find(id)?.link(), guest)?;
+                Ok(Answer::EntryV2(varpd_client_cache_entry_t {
+                    vcp_mac: entry.otce_dest.otp_mac,
+                    vcp_flags: entry.otce_flags,
+                    vcp_ip: entry.otce_dest.otp_ip,
+                    vcp_port: entry.otce_dest.otp_port,
+                    vcp_pad: [0; 2],
+                }))
+            }
+            Request::CacheSetV2(id, guest, entry) => {
+                let link = self.find(id)?.link();
+                let entry = v2::overlay_targ_cache_entry_t {
+                    otce_mac: guest,
+                    otce_flags: entry.vcp_flags,
+                    otce_pad: [0; 2],
+                    otce_dest: v2::overlay_target_point_t {
+                        otp_ip: entry.vcp_ip,
+                        otp_port: entry.vcp_port,
+                        otp_mac: entry.vcp_mac,
+                    },
+                };
+                self.device.cache_set_v2(link, entry).map(|()| Answer::Done)
+            }
+            Request::CacheWalkV2(id, marker, count) => {
+                let link = self.find(id)?.link();
+                let (marker, entries) = self.device.cache_iter_v2(link, marker, count)?;
+                Ok(Answer::EntriesV2(marker, entries))
+            }
+            Request::RouteWalk(id, place, count) => {
+                let mut from = v2::overlay_targ_route_iter_t {
+                    otri_linkid: self.find(id)?.link().0,
+                    otri_count: count,
+                    otri_vlan: place.vlan,
+                    otri_marker: place.marker,
+                    otri_state: place.state,
+                };
+                let routes = self.device.routes(&mut from)?;
+                let place = RoutePlace {
+                    vlan: from.otri_vlan,
+                    marker: from.otri_marker,
+                    state: from.otri_state,
+                };
+                Ok(Answer::Routes(place, routes))
             }
             // It is plain data: there is no value that JSON does not have.
             Request::Status => {

@@ -2,6 +2,7 @@
 //! Door messages as bytes: lengths, commands, data models, privileges.
 use door::{Model, PeerCred};
 use libvarpd::message;
+use overlay_abi::door::v2;
 use overlay_abi::door::*;
 use overlay_abi::errno::Errno;
 use overlay_abi::ids::{LinkId, MacAddr};
@@ -330,7 +331,7 @@ proptest! {
     #[test]
     fn any_bytes_parse_or_are_refused(
         mut bytes in proptest::collection::vec(any::<u8>(), 0..1400),
-        command in 0u32..17,
+        command in prop_oneof![0u32..17, 0x1000u32..0x1011],
         ilp32 in any::<bool>(),
         count in 0u64..300,
     ) {
@@ -340,11 +341,20 @@ proptest! {
             if command == VARPD_CLIENT_CACHE_WALK {
                 put(&mut bytes, 24, &count.to_ne_bytes());
             }
+            if command == v2::VARPD_CLIENT_ROUTE_WALK {
+                put(&mut bytes, 16, &count.to_ne_bytes());
+            }
         }
         let parsed = message::parse(&bytes, model);
         let well_formed =
-            bytes.len() >= 616 && (1..15).contains(&u32_at(&bytes, 0));
+            bytes.len() >= 616 && matches!(u32_at(&bytes, 0), 1..15 | 0x1000 | 0x100b..=0x100f);
         prop_assert_eq!(parsed.is_ok(), well_formed);
+        if let Ok(Ok(message::Request::RouteWalk(_, _, n))) = parsed {
+            prop_assert!(72 + 88 * usize::from(n) <= bytes.len());
+        }
+        if let Ok(Ok(message::Request::CacheWalkV2(_, _, n))) = parsed {
+            prop_assert!(40 + 40 * usize::from(n) <= bytes.len());
+        }
         if let Ok(Ok(message::Request::CacheWalk(_, _, n))) = parsed {
             prop_assert!(32 + 36 * usize::from(n) <= bytes.len());
         }
@@ -357,8 +367,39 @@ proptest! {
             message::Answer::TargetMode(6, 2),
             message::Answer::Entry(varpd_client_cache_entry_t::new_zeroed()),
             message::Answer::Entries(1, vec![overlay_targ_cache_entry_t::new_zeroed(); 200]),
+            message::Answer::EntryV2(varpd_client_cache_entry_t::new_zeroed()),
+            message::Answer::EntriesV2([1, 0], vec![FromZeros::new_zeroed(); 200]),
+            message::Answer::Routes(
+                message::RoutePlace { vlan: 7, marker: FromZeros::new_zeroed(), state: 1 },
+                vec![FromZeros::new_zeroed(); 200],
+            ),
         ] {
             prop_assert_eq!(message::reply(&bytes, model, &Ok(answer)).len(), bytes.len());
+        }
+    }
+}
+
+/// Where the kernel speaks version 1 only, the routed commands say so, and ask for the privilege and the
+/// instance first.
+#[test]
+fn routed_commands_on_a_kernel_without_routes() {
+    let host = Host::with_c_plugins(&[&[]]);
+    let id = host.instance(1, "test");
+    for model in MODELS {
+        for command in v2::VARPD_CLIENT_CACHE_DELETE_V2..=v2::VARPD_CLIENT_ROUTE_WALK {
+            let mut m = message(command, 616);
+            let answer = |m: &[u8], who| errno(&host.varpd.answer(m, &who));
+            let changes = command == v2::VARPD_CLIENT_CACHE_DELETE_V2
+                || command == v2::VARPD_CLIENT_CACHE_SET_V2;
+            let refused = if changes { Errno::EPERM } else { Errno::ENOENT };
+            assert_eq!(answer(&m, stranger(model)), refused, "{command:#x}");
+            assert_eq!(answer(&m, me(model)), Errno::ENOENT, "{command:#x}");
+            put(&mut m, 8, &id.0.to_ne_bytes());
+            assert_eq!(answer(&m, me(model)), Errno::ENOTSUP, "{command:#x}");
+            put(&mut m, 16, &201u64.to_ne_bytes());
+            let walk = command == v2::VARPD_CLIENT_ROUTE_WALK;
+            let expected = if walk { Errno::E2BIG } else { Errno::ENOTSUP };
+            assert_eq!(answer(&m, me(model)), expected, "{command:#x}");
         }
     }
 }

@@ -101,7 +101,7 @@ fn refused(bad: &[&[&str]]) {
 fn defect_39_registrations_are_validated() {
     let name = |len| format!("NAME=\"{}\"", "x".repeat(len));
     refused(&[
-        &["VERSION=2"],
+        &["VERSION=3"],
         &["NO_NAME"],
         &["NAME=\"\""],
         &["NAME=\"a/b\""],
@@ -138,7 +138,7 @@ fn defect_39_allocation_outside_of_a_load_and_of_unknown_versions() {
     let mut err = 0;
     // SAFETY: valid out pointers, and registrations from alloc, freed once.
     unsafe {
-        for version in [0, 2, u32::MAX] {
+        for version in [0, 3, u32::MAX] {
             assert!(cabi::libvarpd_plugin_alloc(version, &mut err).is_null());
             assert_eq!(err, Errno::EINVAL.to_host());
             assert!(cabi::libvarpd_plugin_alloc(version, null_mut()).is_null());

@@ -13,6 +13,7 @@ use crate::index::{Host, Index, Owner};
 use crate::json::{self, Kind, Node};
 use crate::networks::{self, Router};
 use crate::report::{Path, Problem, Report};
+use crate::routes;
 use overlay_abi::ids::{MacAddr, UnderlayAddr, VnetId};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -106,19 +107,17 @@ impl<'a> Config<'a> {
         };
         config.top(top);
         let Config { mut report, mut index, claims, .. } = config;
+        report.warnings.sort_by_key(|w| (w.line, w.column));
         for ((vnet, ip), claim) in claims {
             if vnet != link.vnet {
                 continue;
             }
-            if claim.shared {
-                let what = "several hosts have this address, each in a VLAN of its own; \
-                    so far nobody is told which VLAN asks, and none is answered";
-                report.warn(claim.at, &Path::Top.member(&ip.to_string()), what);
-            } else {
-                index.owners.insert(ip, Owner { mac: claim.mac, vlan: claim.vlan.unwrap_or(0) });
+            // Those that several have are told apart by VLAN only.
+            if !claim.shared {
+                let (vlan, anywhere) = (claim.vlan.unwrap_or(0), claim.vlan.is_none());
+                index.owners.insert(ip, Owner { mac: claim.mac, vlan, anywhere });
             }
         }
-        report.warnings.sort_by_key(|w| (w.line, w.column));
         if report.total == 0 {
             return Outcome::Good(index, report.warnings);
         }
@@ -140,10 +139,12 @@ impl<'a> Config<'a> {
         }
         if let Some(node) = networks {
             let fabrics = Path::Top.member(networks::KEY);
-            let routers = networks::read(&node, self.link.vnet, &mut self.report);
+            let (routers, subnets) = networks::read(&node, self.link.vnet, &mut self.report);
+            self.index.routes.subnets = subnets;
             for Router { name, at, mac, ip, place } in routers {
                 let path = fabrics.member(&name);
-                self.claim_mac(at, &path.member("routermac"), mac, place.vnet, Host::default());
+                let router = Host { router: true, ..Host::default() };
+                self.claim_mac(at, &path.member("routermac"), mac, place.vnet, router);
                 self.claim_ip(at, &path.member("routerip"), ip, mac, place);
             }
         }
@@ -174,17 +175,26 @@ impl<'a> Config<'a> {
         let point = self.point(at, &path, ip, port);
         let dhcp_proxy =
             dhcp.and_then(|n| read_mac(&mut self.report, &n, &path.member("dhcp-proxy")));
-        self.claim_mac(at.at, &path, mac, place.vnet, Host { point, dhcp_proxy });
+        let host = Host { point, dhcp_proxy, router: false };
+        self.claim_mac(at.at, &path, mac, place.vnet, host);
+        let (mut arp_ip, mut ndp_ip) = (None, None);
         if let Some(node) = arp {
             let path = path.member("arp");
             let form = "an IPv4 or IPv6 address";
-            let ip = self.report.parsed(&node, &path, form);
-            self.guest_address(&node, &path, ip, mac, place);
+            arp_ip = self.report.parsed::<IpAddr>(&node, &path, form);
+            self.guest_address(&node, &path, arp_ip, mac, place);
         }
         if let Some(node) = ndp {
             let path = path.member("ndp");
             let ip = self.report.parsed::<Ipv6Addr>(&node, &path, "an IPv6 address");
-            self.guest_address(&node, &path, ip.map(IpAddr::V6), mac, place);
+            ndp_ip = ip.map(IpAddr::V6);
+            self.guest_address(&node, &path, ndp_ip, mac, place);
+        }
+        if let (Some(vlan), Some(point)) = (vlan, point) {
+            let hosts = &mut self.index.routes.hosts;
+            for ip in [arp_ip, ndp_ip].into_iter().flatten() {
+                hosts.insert((place.vnet, vlan, ip.to_canonical()), routes::Place { mac, point });
+            }
         }
     }
 
@@ -249,6 +259,9 @@ impl<'a> Config<'a> {
     /// host that does not say its VLAN is in all.
     fn claim_ip(&mut self, at: usize, path: &Path<'_>, ip: IpAddr, mac: MacAddr, place: Place) {
         let Place { vnet, vlan } = place;
+        if let (Some(vlan), true) = (vlan, vnet == self.link.vnet) {
+            self.index.in_vlan.insert((ip, vlan), mac);
+        }
         let same = self.taken.insert((vnet, ip, vlan), at);
         let claim = Claim { at, mac, vlan, shared: false };
         let first = match self.claims.entry((vnet, ip)) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! What a file says, in the form in which it is asked for; never changed once made.
+use crate::routes::Routes;
 use overlay_abi::ids::{MacAddr, UnderlayAddr};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -9,6 +10,10 @@ use std::net::{IpAddr, Ipv4Addr};
 pub struct Index {
     pub(crate) hosts: HashMap<MacAddr, Host>,
     pub(crate) owners: HashMap<IpAddr, Owner>,
+    /// Those of hosts and routers that say their VLAN, by that as well.
+    pub(crate) in_vlan: HashMap<(IpAddr, u16), MacAddr>,
+    /// What becomes of packets for routers.
+    pub routes: Routes,
 }
 
 /// What is known of an Ethernet address.
@@ -18,6 +23,8 @@ pub struct Host {
     pub point: Option<UnderlayAddr>,
     /// Who gets its DHCP broadcasts; `None` drops them.
     pub dhcp_proxy: Option<MacAddr>,
+    /// It is no host but a router.
+    pub router: bool,
 }
 
 /// Who has an IP address.
@@ -27,6 +34,8 @@ pub struct Owner {
     pub mac: MacAddr,
     /// The VLAN in which it has it; 0 is untagged.
     pub vlan: u16,
+    /// It did not say its VLAN, and is asked for in any.
+    pub anywhere: bool,
 }
 
 impl Index {
@@ -38,6 +47,17 @@ impl Index {
     /// Who has an IP address.
     pub fn owner(&self, ip: IpAddr) -> Option<MacAddr> {
         Some(self.owners.get(&ip)?.mac)
+    }
+
+    /// Who has an IP address in a VLAN, 0 for untagged.
+    pub fn owner_in(&self, ip: IpAddr, vlan: u16) -> Option<MacAddr> {
+        let anywhere = || self.owners.get(&ip).filter(|o| o.anywhere).map(|o| o.mac);
+        self.in_vlan.get(&(ip, vlan)).copied().or_else(anywhere)
+    }
+
+    /// Whether an address is a router's.
+    pub fn is_router(&self, mac: MacAddr) -> bool {
+        self.hosts.get(&mac).is_some_and(|host| host.router)
     }
 
     /// Who gets the DHCP broadcasts of an address.
@@ -59,8 +79,9 @@ impl Index {
     pub fn changes(&self, new: &Index) -> Changes {
         let gone = |(mac, host): (&MacAddr, &Host)| {
             // What could not be reached was not remembered.
-            let moved = host.point.is_some() && new.point(*mac) != host.point;
-            moved.then_some(*mac)
+            let known = host.point.is_some() || host.router;
+            let same = new.point(*mac) == host.point && new.is_router(*mac) == host.router;
+            (known && !same).then_some(*mac)
         };
         let mut moved_hosts: Vec<_> = self.hosts.iter().filter_map(gone).collect();
         moved_hosts.sort_unstable();
@@ -69,8 +90,17 @@ impl Index {
             _ => None,
         };
         let mut addresses: Vec<_> = self.owners.iter().filter_map(moved).collect();
-        addresses.sort_unstable_by_key(|(ip, _)| *ip);
-        Changes { moved: moved_hosts, addresses }
+        let moved_in = |((ip, vlan), old): (&(IpAddr, u16), &MacAddr)| match ip {
+            // Addresses that only one has are among the owners.
+            IpAddr::V4(v4) if !self.owners.contains_key(ip) => {
+                let mac = new.in_vlan.get(&(*ip, *vlan)).filter(|mac| *mac != old)?;
+                Some((*v4, Owner { mac: *mac, vlan: *vlan, anywhere: false }))
+            }
+            _ => None,
+        };
+        addresses.extend(self.in_vlan.iter().filter_map(moved_in));
+        addresses.sort_unstable_by_key(|(ip, owner)| (*ip, owner.vlan));
+        Changes { moved: moved_hosts, addresses, routes: self.routes.differ(&new.routes) }
     }
 }
 
@@ -81,4 +111,6 @@ pub struct Changes {
     pub moved: Vec<MacAddr>,
     /// IPv4 addresses that another host has now, in order.
     pub addresses: Vec<(Ipv4Addr, Owner)>,
+    /// Whether packets for routers may go elsewhere.
+    pub routes: bool,
 }

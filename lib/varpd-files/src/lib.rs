@@ -4,7 +4,8 @@
 //! ```text
 //!                      source          config, networks, report, json
 //!   files/config ----- read ---> bytes ------- check ------> Index ----+--> lookup: where frames go
-//!        ^                                       |                     |--> arp: who has an address
+//!        ^                                       |                     |--> route: what becomes of packets for routers
+//!        |                                       |                     |--> arp: who has an address
 //!        | set again                             v                     +--> dhcp: who gets broadcasts
 //!     re-read                        errors: line, column, key
 //! ```
@@ -17,7 +18,8 @@
 //! * *index*: what a file says, in the form in which it is asked for. It never changes; a new one takes
 //!   its place.
 //! * *re-read*: setting `files/config` of a started instance, to another path or the same.
-//! * *networks form*: a file with fabrics.
+//! * *networks form*: a file with fabrics, which are subnets with routers. What is for a router goes to
+//!   hosts of subnets that are attached to the sender's, see `routes`.
 //!
 //! # A re-read
 //!
@@ -25,7 +27,8 @@
 //! gone, and the next frame asks again. For that to be all, no answer out of the old index may come after:
 //! lookups hold the index until they have answered, and the re-read waits for them, between the change and
 //! the telling. Guests remember, too: those of this link are told of an IPv4 address that another host has
-//! now.
+//! now. When routes may have changed all of this link are forgotten: the same order makes sure that none
+//! of the old ones is answered afterwards.
 //!
 //! # Locks, outer first
 //!
@@ -42,11 +45,13 @@ mod index;
 mod json;
 mod networks;
 mod report;
+mod routes;
 mod source;
 
 pub use config::{Link, Outcome, parse};
 pub use index::{Changes, Host, Index, Owner};
 pub use report::{Problem, Report};
+pub use routes::{Place, Prefix, Routes, Subnet};
 
 use overlay_abi::errno::Errno;
 use overlay_abi::ids::MacAddr;
@@ -59,7 +64,9 @@ use std::ffi::CStr;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
-use varpd_plugin::{ArpReply, DhcpReply, Dynamic, NvList, Plugin, Prop, Provider, Query};
+use varpd_plugin::{
+    ArpReply, DhcpReply, Dynamic, NvList, Plugin, Prop, Provider, Query, Route, RouteQuery, Routed,
+};
 
 const CONFIG: &CStr = c"files/config";
 /// Counters that the original saved, always 0, and does not do without.
@@ -88,7 +95,7 @@ struct State {
     degraded: bool,
 }
 
-varpd_plugin::plugin!(dynamic: Files);
+varpd_plugin::plugin!(routed: Files);
 
 /// Whether destinations of these parts can be given: IP, PORT or both.
 fn serves(dest: u32) -> bool {
@@ -142,6 +149,7 @@ impl Files {
     /// Goes over to a new index, and makes those forget who went by the old one.
     fn change_to(&self, new: Index) {
         let changes = self.index().changes(&new);
+        let sources: Vec<_> = self.index().routes.sources(self.provider.vnetid()).collect();
         let old = self.replace(new);
         // Each is a lookup that is being answered, which takes no longer than an ioctl.
         while Arc::strong_count(&old) > 1 {
@@ -150,7 +158,12 @@ impl Files {
         for mac in changes.moved {
             self.provider.inject_varp(mac.0, None);
         }
-        for (ip, Owner { mac, vlan }) in changes.addresses {
+        if changes.routes {
+            for (vlan, prefix) in sources {
+                self.provider.route_flush(vlan, prefix.parts(), ([0; 16], 0));
+            }
+        }
+        for (ip, Owner { mac, vlan, .. }) in changes.addresses {
             self.provider.inject_arp(vlan, mac.0, ip, MacAddr::BROADCAST.0);
         }
     }
@@ -254,7 +267,9 @@ impl Dynamic for Files {
         }
         // Held until the answer is given.
         let index = self.index();
-        if let Some(point) = index.point(dst) {
+        if index.is_router(dst) {
+            query.reply_router();
+        } else if let Some(point) = index.point(dst) {
             query.reply(&overlay_target_point_t::from(point));
         }
     }
@@ -267,6 +282,30 @@ impl Dynamic for Files {
 
     fn dhcp(&self, reply: DhcpReply, request: &overlay_targ_lookup_t) {
         if let Some(mac) = self.index().dhcp_proxy(MacAddr(request.otl_srcaddr)) {
+            reply.reply(mac.0);
+        }
+    }
+}
+
+impl Routed for Files {
+    fn route(&self, query: RouteQuery) {
+        // Held until the answer is given.
+        let index = self.index();
+        let (link, vlan) = ((query.vnet(), self.provider.dcid()), query.vlan());
+        if let Some((to, place)) = index.routes.find(link, vlan, query.src(), query.dst()) {
+            query.reply(&Route {
+                vnet: to.vnet,
+                vlan: to.vlan,
+                srcmac: to.router,
+                dcid: to.dcid.unwrap_or(0),
+                dstmac: place.mac,
+                to: place.point,
+            });
+        }
+    }
+
+    fn arp_in(&self, reply: ArpReply, addr: IpAddr, vlan: u16) {
+        if let Some(mac) = self.index().owner_in(addr, vlan) {
             reply.reply(mac.0);
         }
     }

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! Fabrics: subnets, their routers, and which of them reach one another (spec/varpd.md 7.4).
 //!
-//! Everything is checked. What version 1 of the interface with varpd can use is the routers' addresses,
-//! so that a guest finds its router; what it sends there is dropped until routes can be answered.
+//! Everything is checked. A varpd that has only version 1 of the interface with plugins can use the
+//! routers' addresses, so that a guest finds its router, and drops what it sends there.
 use crate::config::{Place, read_mac, read_vid, read_vlan};
 use crate::json::Node;
 use crate::report::{Path, Report};
-use overlay_abi::ids::{MacAddr, VnetId, mapped};
+use crate::routes::{Prefix, Subnet};
+use overlay_abi::ids::{MacAddr, VnetId};
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::str::FromStr;
 
 /// The top-level key.
 pub const KEY: &str = "fabrics";
@@ -33,56 +33,28 @@ pub struct Router {
     pub place: Place,
 }
 
-/// A range of IPv6 addresses; those of IPv4 are v4-mapped, and 96 bits longer than written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Prefix {
-    first: u128,
-    last: u128,
-}
-
-impl Prefix {
-    fn holds(&self, ip: IpAddr) -> bool {
-        (self.first..=self.last).contains(&u128::from_be_bytes(mapped(ip)))
-    }
-}
-
-/// Without a length it is one address.
-impl FromStr for Prefix {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Prefix, ()> {
-        let (ip, len) = match text.split_once('/') {
-            Some((ip, len)) => (ip, Some(len)),
-            None => (text, None),
-        };
-        let ip: IpAddr = ip.parse().map_err(drop)?;
-        let bits: u32 = if ip.is_ipv4() { 32 } else { 128 };
-        let len = match len {
-            Some(len) if len.bytes().all(|b| b.is_ascii_digit()) => len.parse().map_err(drop)?,
-            Some(_) => return Err(()),
-            None => bits,
-        };
-        let host_bits = bits.checked_sub(len).ok_or(())?;
-        // All bits of ::/0.
-        let hosts = u128::MAX.checked_shr(128 - host_bits).unwrap_or(0);
-        let ip = u128::from_be_bytes(mapped(ip));
-        Ok(Prefix { first: ip & !hosts, last: ip | hosts })
-    }
-}
-
-/// A subnet, for the comparison with others.
-struct Subnet {
+/// A subnet with what errors need to name it.
+struct Named {
     name: String,
     at: usize,
+    subnet: Subnet,
+}
+
+impl Named {
     /// Data centre, virtual network and VLAN; in different ones the same addresses may be used.
-    place: (Option<i64>, VnetId, Option<u16>),
-    prefix: Prefix,
+    fn place(&self) -> (Option<u32>, VnetId, u16) {
+        (self.subnet.dcid, self.subnet.vnet, self.subnet.vlan)
+    }
 }
 
 /// Reads the member `fabrics`. `vnet` is that of the link.
-pub fn read<'a>(node: &Node<'a>, vnet: VnetId, report: &mut Report<'a>) -> Vec<Router> {
+pub fn read<'a>(
+    node: &Node<'a>,
+    vnet: VnetId,
+    report: &mut Report<'a>,
+) -> (Vec<Router>, Vec<Subnet>) {
     let top = Path::Top.member(KEY);
-    let Some(members) = report.members(node, &top) else { return Vec::new() };
+    let Some(members) = report.members(node, &top) else { return (Vec::new(), Vec::new()) };
     let (mut routers, mut subnets, mut names) = (Vec::new(), Vec::new(), HashMap::new());
     let mut groups = Vec::new();
     for (key, at, node) in &members {
@@ -106,10 +78,15 @@ pub fn read<'a>(node: &Node<'a>, vnet: VnetId, report: &mut Report<'a>) -> Vec<R
     }
     overlaps(&mut subnets, &top, report);
     names.remove(GROUPS);
+    let mut attached = HashMap::new();
     for node in groups {
-        attached(node, &top.member(GROUPS), &names, report);
+        attach(node, &top.member(GROUPS), &names, &mut attached, report);
     }
-    routers
+    let grouped = |Named { name, mut subnet, .. }| {
+        subnet.group = attached.get(&name).map(|(number, _)| *number);
+        subnet
+    };
+    (routers, subnets.into_iter().map(grouped).collect())
 }
 
 fn name_fits(name: &str, at: &Node<'_>, path: &Path<'_>, report: &mut Report<'_>) -> bool {
@@ -127,7 +104,7 @@ fn subnet<'a>(
     path: &Path<'_>,
     link: VnetId,
     report: &mut Report<'a>,
-) -> Option<(Router, Subnet)> {
+) -> Option<(Router, Named)> {
     let keys = ["prefix", "vlan", "routerip", "routermac", "dcid", "vid"];
     let fields = report.fields(node, path, keys)?;
     for (key, value) in keys.iter().zip(&fields).take(4) {
@@ -149,27 +126,26 @@ fn subnet<'a>(
     if !prefix.holds(ip) {
         report.error(ip_at?.at, &ip_path, format_args!("{ip} is not in the prefix of this fabric"));
     }
-    let place = Place { vnet: vnet.unwrap_or(Some(link))?, vlan: Some(vlan?) };
-    let subnet = Subnet {
-        name: name.to_owned(),
-        at: at.at,
-        place: (dcid.map_or(Some(None), |n| n.map(Some))?, place.vnet, place.vlan),
-        prefix,
-    };
-    Some((Router { name: name.to_owned(), at: at.at, mac: mac?, ip, place }, subnet))
+    let (vnet, vlan, router) = (vnet.unwrap_or(Some(link))?, vlan?, mac?);
+    let dcid = dcid.map_or(Some(None), |n| n.map(|n| u32::try_from(n).ok().filter(|n| *n != 0)))?;
+    let subnet = Subnet { dcid, vnet, vlan, prefix, router, group: None };
+    let (name, at) = (name.to_owned(), at.at);
+    let place = Place { vnet, vlan: Some(vlan) };
+    Some((Router { name: name.clone(), at, mac: router, ip, place }, Named { name, at, subnet }))
 }
 
 /// An address that lies in two subnets of one network has no route.
-fn overlaps(subnets: &mut [Subnet], top: &Path<'_>, report: &mut Report<'_>) {
-    subnets.sort_by_key(|s| (s.place, s.prefix, s.at));
-    let mut widest: Option<&Subnet> = None;
+fn overlaps(subnets: &mut [Named], top: &Path<'_>, report: &mut Report<'_>) {
+    subnets.sort_by_key(|s| (s.place(), s.subnet.prefix, s.at));
+    let mut widest: Option<&Named> = None;
     for s in &*subnets {
+        let prefix = s.subnet.prefix;
         match widest {
-            Some(w) if w.place == s.place && w.prefix.last >= s.prefix.first => {
+            Some(w) if w.place() == s.place() && w.subnet.prefix.last >= prefix.first => {
                 let what =
                     format_args!("its prefix overlaps that of {}", crate::report::short(&w.name));
                 report.error(s.at, &top.member(&s.name).member("prefix"), what);
-                if s.prefix.last > w.prefix.last {
+                if prefix.last > w.subnet.prefix.last {
                     widest = Some(s);
                 }
             }
@@ -179,16 +155,16 @@ fn overlaps(subnets: &mut [Subnet], top: &Path<'_>, report: &mut Report<'_>) {
 }
 
 /// Groups of subnets that reach one another.
-fn attached<'a>(
+fn attach<'a>(
     node: &Node<'a>,
     path: &Path<'_>,
     subnets: &HashMap<&str, usize>,
+    attached: &mut HashMap<String, (usize, String)>,
     report: &mut Report<'a>,
 ) {
     let Some(members) = report.members(node, path) else { return };
     let mut seen = HashMap::new();
-    let mut attached = HashMap::new();
-    for (group, at, node) in &members {
+    for (number, (group, at, node)) in members.iter().enumerate() {
         let path = path.member(group);
         name_fits(group, at, &path, report);
         if seen.insert(group, ()).is_some() {
@@ -199,10 +175,10 @@ fn attached<'a>(
             let shown = crate::report::short(&name);
             if !subnets.contains_key(name.as_str()) {
                 report.error(item.at, &path, format_args!("there is no fabric {shown}"));
-            } else if let Some(first) = attached.insert(name, group.as_str()) {
+            } else if let Some((_, first)) = attached.insert(name, (number, group.clone())) {
                 let what = format_args!(
                     "fabric {shown} is in the group {} already",
-                    crate::report::short(first)
+                    crate::report::short(&first)
                 );
                 report.error(item.at, &path, what);
             }

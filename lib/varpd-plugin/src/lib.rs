@@ -20,6 +20,8 @@
 //! * *point mode* (trait [`Point`]): every frame goes to one destination. *dynamic mode*
 //!   ([`Dynamic`]): varpd asks for each guest address.
 //! * *destination bits*: which parts a destination must have, `OVERLAY_PLUGIN_D_*`.
+//! * *routed* ([`Routed`]): of dynamic mode, and knows routes as well. It registers with version 2 of
+//!   the interface; with a varpd that has only version 1 it is a plugin of dynamic mode.
 //!
 //! # When what is called
 //!
@@ -43,11 +45,12 @@ pub mod sys;
 pub use overlay_abi;
 
 use overlay_abi::errno::Errno;
-use overlay_abi::ids::VnetId;
+use overlay_abi::ids::{MacAddr, UnderlayAddr, VnetId};
 use overlay_abi::provider::{
     VARPD_LOOKUP_DROP, VARPD_LOOKUP_OK, nvlist_t, varpd_arp_handle_t, varpd_dhcp_handle_t,
     varpd_prop_handle_t, varpd_provider_handle_t, varpd_query_handle_t,
 };
+use overlay_abi::target::v2;
 use overlay_abi::target::{overlay_targ_lookup_t, overlay_target_point_t};
 use std::ffi::{CStr, CString};
 use std::marker::PhantomData;
@@ -124,6 +127,35 @@ pub trait Dynamic: Plugin {
     }
 }
 
+/// A plugin of dynamic mode that knows routes.
+pub trait Routed: Dynamic {
+    /// Finds what becomes of a packet for a router. The query may be kept as others.
+    fn route(&self, query: RouteQuery);
+
+    /// As [`Dynamic::arp`], with the VLAN id that the question came with, 0 for untagged.
+    fn arp_in(&self, reply: ArpReply, addr: IpAddr, vlan: u16) {
+        let _ = vlan;
+        self.arp(reply, addr);
+    }
+}
+
+/// What becomes of a routed packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The virtual network it goes to.
+    pub vnet: VnetId,
+    /// Its VLAN id there, 0 for untagged.
+    pub vlan: u16,
+    /// Its source address there, the router's.
+    pub srcmac: MacAddr,
+    /// Data center of its destination, 0 for that of the link.
+    pub dcid: u32,
+    /// Its destination.
+    pub dstmac: MacAddr,
+    /// Where that lives.
+    pub to: UnderlayAddr,
+}
+
 /// The instance as varpd knows it; valid as long as the object it was given to.
 #[derive(Clone, Copy, Debug)]
 pub struct Provider(*mut varpd_provider_handle_t);
@@ -145,6 +177,27 @@ impl Provider {
         VnetId(unsafe { sys::libvarpd_plugin_vnetid(self.0) })
     }
 
+    /// Data center of the link; 0 where there are none.
+    pub fn dcid(self) -> u32 {
+        // SAFETY: the type of that function; libvarpd's own handle.
+        unsafe {
+            let dcid = sys::optional::<sys::DcidFn>(c"libvarpd_plugin_dcid");
+            dcid.map_or(0, |dcid| dcid(self.0))
+        }
+    }
+
+    /// Makes the kernel forget routes of packets that come with this VLAN id, from one prefix to
+    /// another, and has asked anew those that are being asked for. Prefixes are of IPv6; of IPv4 they
+    /// are v4-mapped, and their lengths 96 more. A varpd without routes does nothing.
+    pub fn route_flush(self, vlan: u16, src: ([u8; 16], u8), dst: ([u8; 16], u8)) {
+        // SAFETY: the type of that function; libvarpd's own handle, pointers that are valid during the call.
+        unsafe {
+            if let Some(flush) = sys::optional::<sys::RouteFlushFn>(c"libvarpd_route_flush") {
+                flush(self.0, &src.0, &dst.0, src.1, dst.1, vlan);
+            }
+        }
+    }
+
     /// Degrades the link. The message is cut after 255 bytes.
     pub fn degrade(self, message: &str) {
         let text: Vec<u8> = message.bytes().filter(|b| *b != 0).collect();
@@ -162,7 +215,12 @@ impl Provider {
 
     /// Tells the kernel unasked where frames for `mac` go; with `None` it forgets the address.
     pub fn inject_varp(self, mac: [u8; 6], point: Option<&overlay_target_point_t>) {
-        let point = point.map_or(std::ptr::null(), std::ptr::from_ref);
+        let v2 = point.map(point_v2);
+        // The layout is that of the version registered with.
+        let point = match &v2 {
+            Some(v2) if shim::is_routed() => std::ptr::from_ref(v2).cast(),
+            _ => point.map_or(std::ptr::null(), std::ptr::from_ref),
+        };
         // SAFETY: the handle is libvarpd's own, the pointers are valid during the call.
         unsafe { sys::libvarpd_inject_varp(self.0, mac.as_ptr(), point) }
     }
@@ -190,13 +248,31 @@ impl Provider {
     }
 }
 
+/// A point in the layout of version 2.
+pub(crate) fn point_v2(point: &overlay_target_point_t) -> v2::overlay_target_point_t {
+    v2::overlay_target_point_t {
+        otp_ip: point.otp_ip,
+        otp_port: point.otp_port,
+        otp_mac: point.otp_mac,
+    }
+}
+
+/// Where a query's answer goes, in the layout of the version registered with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Out {
+    V1(*mut overlay_target_point_t),
+    V2(*mut v2::overlay_target_point_t),
+}
+
 /// One frame that waits for a destination. Dropped without an answer, the frame is dropped too.
 #[derive(Debug)]
 pub struct Query {
     provider: Provider,
     handle: *mut varpd_query_handle_t,
-    request: *const overlay_targ_lookup_t,
-    point: *mut overlay_target_point_t,
+    request: overlay_targ_lookup_t,
+    /// As libvarpd has it, for it to have back.
+    theirs: *const overlay_targ_lookup_t,
+    out: Out,
 }
 
 // SAFETY: a query is libvarpd's and may be answered from any thread; request and point belong to it
@@ -206,8 +282,7 @@ unsafe impl Send for Query {}
 impl Query {
     /// What is known about the frame.
     pub fn request(&self) -> &overlay_targ_lookup_t {
-        // SAFETY: valid until the reply, which takes `self`; nobody writes to it.
-        unsafe { &*self.request }
+        &self.request
     }
 
     /// Answers: the frame goes to `point`.
@@ -216,7 +291,22 @@ impl Query {
         // SAFETY: valid until the reply. libvarpd's handle, not answered so far since an answer takes
         // the query.
         unsafe {
-            query.point.write(*point);
+            match query.out {
+                Out::V1(out) => out.write(*point),
+                Out::V2(out) => out.write(point_v2(point)),
+            }
+            sys::libvarpd_plugin_query_reply(query.handle, VARPD_LOOKUP_OK);
+        }
+    }
+
+    /// Answers: the address is a router's, and packets for it are routed. A varpd without routes is
+    /// told to drop them.
+    pub fn reply_router(self) {
+        let Out::V2(out) = self.out else { return };
+        let query = ManuallyDrop::new(self);
+        // SAFETY: as in `reply`.
+        unsafe {
+            out.write(zerocopy::FromZeros::new_zeroed());
             sys::libvarpd_plugin_query_reply(query.handle, VARPD_LOOKUP_OK);
         }
     }
@@ -240,11 +330,72 @@ impl Query {
     fn hand_over(self, proxy: sys::ProxyFn) {
         let query = ManuallyDrop::new(self);
         // SAFETY: libvarpd's handles and request, not answered so far; the proxy takes them over.
-        unsafe { proxy(query.provider.0, query.handle, query.request) }
+        unsafe { proxy(query.provider.0, query.handle, query.theirs) }
     }
 }
 
 impl Drop for Query {
+    fn drop(&mut self) {
+        // SAFETY: libvarpd's handle, not answered so far.
+        unsafe { sys::libvarpd_plugin_query_reply(self.handle, VARPD_LOOKUP_DROP) }
+    }
+}
+
+/// One packet for a router that waits for a route. Dropped without an answer, the packet is dropped
+/// too.
+#[derive(Debug)]
+pub struct RouteQuery {
+    handle: *mut varpd_query_handle_t,
+    request: v2::overlay_targ_lookup_t,
+    addrs: v2::overlay_targ_l3_t,
+    point: *mut v2::overlay_target_point_t,
+    route: *mut v2::overlay_target_route_t,
+    mac: *mut v2::overlay_target_mac_t,
+}
+
+// SAFETY: as for Query.
+unsafe impl Send for RouteQuery {}
+
+impl RouteQuery {
+    /// Where the packet comes from, IPv4 or IPv6.
+    pub fn src(&self) -> IpAddr {
+        overlay_abi::ids::unmapped(self.addrs.otl3_srcip)
+    }
+
+    /// Where it goes to, of the same family.
+    pub fn dst(&self) -> IpAddr {
+        overlay_abi::ids::unmapped(self.addrs.otl3_dstip)
+    }
+
+    /// VLAN id it comes with, 0 for untagged.
+    pub fn vlan(&self) -> u16 {
+        self.request.otl_vlan as u16
+    }
+
+    /// Virtual network it comes from.
+    pub fn vnet(&self) -> VnetId {
+        VnetId(self.request.otl_vnetid)
+    }
+
+    /// Answers.
+    pub fn reply(self, route: &Route) {
+        let query = ManuallyDrop::new(self);
+        // SAFETY: valid until the reply. libvarpd's handle, not answered so far since an answer takes
+        // the query.
+        unsafe {
+            query.point.write(route.to.into());
+            query.route.write(v2::overlay_target_route_t {
+                otr_vnet: route.vnet.0,
+                otr_srcmac: route.srcmac.0,
+                otr_vlan: route.vlan,
+            });
+            query.mac.write(v2::overlay_target_mac_t::new(route.dcid, route.dstmac));
+            sys::libvarpd_plugin_query_reply(query.handle, VARPD_LOOKUP_OK);
+        }
+    }
+}
+
+impl Drop for RouteQuery {
     fn drop(&mut self) {
         // SAFETY: libvarpd's handle, not answered so far.
         unsafe { sys::libvarpd_plugin_query_reply(self.handle, VARPD_LOOKUP_DROP) }
@@ -428,6 +579,9 @@ macro_rules! plugin {
     };
     (dynamic: $t:ty) => {
         $crate::plugin!(@emit $t, $crate::shim::dynamic::<$t>());
+    };
+    (routed: $t:ty) => {
+        $crate::plugin!(@emit $t, $crate::shim::routed::<$t>());
     };
     (@emit $t:ty, $registration:expr) => {
         const _: () = {

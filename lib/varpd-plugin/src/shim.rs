@@ -4,9 +4,16 @@
 //! The private pointer is a `Box` of the plugin's object and its provider handle, from `vpo_create` or
 //! `vpo_restore` to `vpo_destroy`. What libvarpd promises (valid pointers, no call after destroy) is spec/varpd.md
 //! 5.2.
-use crate::{ArpReply, DhcpReply, Dynamic, NvList, Plugin, Point, Prop, Provider, Query, sys};
+use crate::{
+    ArpReply, DhcpReply, Dynamic, NvList, Out, Plugin, Point, Prop, Provider, Query, RouteQuery,
+    Routed, sys,
+};
 use overlay_abi::errno::Errno;
 use overlay_abi::provider::*;
+use overlay_abi::target::v2::{
+    About, overlay_targ_lookup_t as overlay_targ_lookup_v2, overlay_target_mac_t,
+    overlay_target_point_t as overlay_target_point_v2, overlay_target_route_t,
+};
 use overlay_abi::target::{
     OVERLAY_TARGET_DYNAMIC, OVERLAY_TARGET_POINT, overlay_targ_lookup_t, overlay_target_point_t,
 };
@@ -14,6 +21,8 @@ use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::marker::PhantomData;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU32, Ordering};
+use zerocopy::FromZeros;
 
 /// What a plugin registers.
 #[derive(Debug)]
@@ -21,7 +30,17 @@ pub struct Registration {
     name: &'static CStr,
     mode: c_uint,
     ops: varpd_plugin_ops_t,
+    /// What it registers where version 2 is known.
+    routed: Option<v2::varpd_plugin_ops_t>,
     report: varpd_plugin_report_f,
+}
+
+/// The version that this object's plugins registered with.
+static VERSION: AtomicU32 = AtomicU32::new(0);
+
+/// Whether that is the routed form.
+pub(crate) fn is_routed() -> bool {
+    VERSION.load(Ordering::Relaxed) == v2::VARPD_VERSION_TWO
 }
 
 impl Registration {
@@ -34,13 +53,26 @@ impl Registration {
                 reporter(self.report);
             }
         }
-        // SAFETY: the out pointer is valid; the block is written within its bounds and freed once.
+        let (mut version, mut ops) = (VARPD_VERSION_ONE, std::ptr::from_ref(&self.ops));
+        let mut block = std::ptr::null_mut();
+        if let Some(routed) = &self.routed {
+            // SAFETY: the out pointer is valid.
+            block = unsafe { sys::libvarpd_plugin_alloc(v2::VARPD_VERSION_TWO, &mut err) };
+            if !block.is_null() {
+                (version, ops) = (v2::VARPD_VERSION_TWO, std::ptr::from_ref(routed).cast());
+            }
+        }
+        if block.is_null() {
+            // SAFETY: as above.
+            block = unsafe { sys::libvarpd_plugin_alloc(version, &mut err) };
+        }
+        VERSION.store(version, Ordering::Relaxed);
+        // SAFETY: NULL or a block of ours, written within its bounds and freed once.
         unsafe {
-            let block = sys::libvarpd_plugin_alloc(VARPD_CURRENT_VERSION, &mut err);
             let Some(fields) = block.as_mut() else { return };
             fields.vpr_mode = self.mode;
             fields.vpr_name = self.name.as_ptr();
-            fields.vpr_ops = &self.ops;
+            fields.vpr_ops = ops;
             // The loader sees a failure itself.
             let _ = sys::libvarpd_plugin_register(block);
             sys::libvarpd_plugin_free(block);
@@ -51,7 +83,8 @@ impl Registration {
 /// The registration of a plugin of point mode.
 pub const fn point<P: Point>() -> Registration {
     let ops = varpd_plugin_ops_t { vpo_default: Some(default::<P>), ..Common::<P>::OPS };
-    Registration { name: P::NAME, mode: OVERLAY_TARGET_POINT, ops, report: report::<P> }
+    let (mode, report) = (OVERLAY_TARGET_POINT, report::<P>);
+    Registration { name: P::NAME, mode, ops, routed: None, report }
 }
 
 /// The registration of a plugin of dynamic mode.
@@ -62,7 +95,30 @@ pub const fn dynamic<P: Dynamic>() -> Registration {
         vpo_dhcp: Some(dhcp::<P>),
         ..Common::<P>::OPS
     };
-    Registration { name: P::NAME, mode: OVERLAY_TARGET_DYNAMIC, ops, report: report::<P> }
+    let (mode, report) = (OVERLAY_TARGET_DYNAMIC, report::<P>);
+    Registration { name: P::NAME, mode, ops, routed: None, report }
+}
+
+/// The registration of a plugin that knows routes.
+pub const fn routed<P: Routed>() -> Registration {
+    let routed = v2::varpd_plugin_ops_t {
+        vpo_callbacks: 0,
+        vpo_create: Some(create::<P>),
+        vpo_start: Some(start::<P>),
+        vpo_stop: Some(stop::<P>),
+        vpo_destroy: Some(destroy::<P>),
+        vpo_default: None,
+        vpo_lookup: Some(lookup_v2::<P>),
+        vpo_nprops: Some(nprops::<P>),
+        vpo_propinfo: Some(propinfo::<P>),
+        vpo_getprop: Some(getprop::<P>),
+        vpo_setprop: Some(setprop::<P>),
+        vpo_save: Some(save::<P>),
+        vpo_restore: Some(restore::<P>),
+        vpo_arp: Some(arp_v2::<P>),
+        vpo_dhcp: Some(dhcp_v2::<P>),
+    };
+    Registration { routed: Some(routed), ..dynamic::<P>() }
 }
 
 struct Common<P>(PhantomData<P>);
@@ -188,10 +244,56 @@ unsafe extern "C" fn lookup<P: Dynamic>(
 ) {
     // SAFETY: libvarpd hands back what `create` made.
     let object = unsafe { &*private.cast::<Object<P>>() };
-    let query = Query { provider: object.provider, handle, request, point };
+    // SAFETY: libvarpd's request, valid until the reply.
+    let ours = unsafe { request.read() };
+    let (theirs, out) = (request, Out::V1(point));
+    let query = Query { provider: object.provider, handle, request: ours, theirs, out };
     // A panic drops the query, which answers it.
     code(|| {
         object.plugin.lookup(query);
+        Ok(())
+    });
+}
+
+/// A request of version 2 that is not about a route, in the layout of version 1.
+fn request_v1(request: &overlay_targ_lookup_v2) -> overlay_targ_lookup_t {
+    let mut v1 = overlay_targ_lookup_t::new_zeroed();
+    (v1.otl_dlid, v1.otl_reqid) = (request.otl_dlid, request.otl_reqid);
+    (v1.otl_varpdid, v1.otl_vnetid) = (request.otl_varpdid, request.otl_vnetid);
+    (v1.otl_hdrsize, v1.otl_pktsize) = (request.otl_hdrsize, request.otl_pktsize);
+    v1.otl_vlan = request.otl_vlan;
+    if let About::L2(l2) = request.about() {
+        (v1.otl_srcaddr, v1.otl_dstaddr) = (l2.otl2_srcaddr, l2.otl2_dstaddr);
+        (v1.otl_dsttype, v1.otl_sap) = (l2.otl2_dsttype, l2.otl2_sap);
+    }
+    v1
+}
+
+unsafe extern "C" fn lookup_v2<P: Routed>(
+    private: *mut c_void,
+    handle: *mut varpd_query_handle_t,
+    request: *const overlay_targ_lookup_v2,
+    point: *mut overlay_target_point_v2,
+    route: *mut overlay_target_route_t,
+    mac: *mut overlay_target_mac_t,
+) {
+    // SAFETY: libvarpd hands back what `create` made.
+    let object = unsafe { &*private.cast::<Object<P>>() };
+    // SAFETY: libvarpd's request, valid until the reply.
+    let ours = unsafe { request.read() };
+    // A panic drops the query, which answers it.
+    code(|| {
+        match ours.about() {
+            About::L3(addrs) => {
+                let query = RouteQuery { handle, request: ours, addrs, point, route, mac };
+                object.plugin.route(query);
+            }
+            About::L2(_) => {
+                let (request, theirs) = (request_v1(&ours), request.cast());
+                let (provider, out) = (object.provider, Out::V2(point));
+                object.plugin.lookup(Query { provider, handle, request, theirs, out });
+            }
+        }
         Ok(())
     });
 }
@@ -233,6 +335,37 @@ unsafe extern "C" fn arp<P: Dynamic>(
         unsafe { object::<P>(private) }.arp(reply, addr.ok_or(Errno::EINVAL)?);
         Ok(())
     });
+}
+
+unsafe extern "C" fn arp_v2<P: Routed>(
+    private: *mut c_void,
+    handle: *mut varpd_arp_handle_t,
+    qtype: c_int,
+    addr: *const sockaddr,
+    vlan: u16,
+    mac: *mut u8,
+) {
+    let reply = ArpReply { handle, mac };
+    code(|| {
+        // SAFETY: libvarpd's socket address.
+        let addr = unsafe { ip_addr(addr) }.filter(|_| qtype == VARPD_QTYPE_ETHERNET);
+        // SAFETY: libvarpd hands back what `create` made. A panic drops the reply, which makes it.
+        unsafe { object::<P>(private) }.arp_in(reply, addr.ok_or(Errno::EINVAL)?, vlan);
+        Ok(())
+    });
+}
+
+unsafe extern "C" fn dhcp_v2<P: Routed>(
+    private: *mut c_void,
+    handle: *mut varpd_dhcp_handle_t,
+    qtype: c_int,
+    request: *const overlay_targ_lookup_v2,
+    mac: *mut u8,
+) {
+    // SAFETY: libvarpd's request, valid until the reply.
+    let request = request_v1(unsafe { &*request });
+    // SAFETY: the same with a request of version 1, which lives as long as the call.
+    unsafe { dhcp::<P>(private, handle, qtype, &request, mac) }
 }
 
 unsafe extern "C" fn dhcp<P: Dynamic>(

@@ -14,6 +14,19 @@ pub type ReporterFn = unsafe extern "C" fn(varpd_plugin_report_f);
 pub type InjectNdpFn =
     unsafe extern "C" fn(*mut varpd_provider_handle_t, u16, *const u8, *const [u8; 16]);
 
+/// `libvarpd_plugin_dcid`: data center of an instance's link.
+pub type DcidFn = unsafe extern "C" fn(*mut varpd_provider_handle_t) -> u32;
+
+/// `libvarpd_route_flush`: makes the kernel forget routes between two prefixes.
+pub type RouteFlushFn = unsafe extern "C" fn(
+    *mut varpd_provider_handle_t,
+    *const [u8; 16],
+    *const [u8; 16],
+    u8,
+    u8,
+    u16,
+);
+
 /// A function that the process may have or not, since only our varpd does.
 ///
 /// # Safety

@@ -177,11 +177,15 @@ fn cache_remove_net(_: u32, arg: UserArg) -> Result<(), Errno> {
     let src = Net::new(net.otcne_src, net.otcne_src_prefixlen)?;
     let dst = Net::new(net.otcne_dst, net.otcne_dst_prefixlen)?;
     let dev = hold(a.otcn_linkid)?;
-    with_cache(&dev, |cache, _| {
-        let (looked, gone) = cache.remove_net(&overlay()?.requests, net.otcne_vlan, src, dst);
-        ddi::fire!(__dtrace_probe_overlay__route__flush, dev.linkid, looked, gone, 0);
-        Ok(())
-    })
+    let (looked, gone) = with_cache(&dev, |cache, _| {
+        Ok(cache.remove_net(&overlay()?.requests, net.otcne_vlan, src, dst))
+    })?;
+    ddi::fire!(__dtrace_probe_overlay__route__flush, dev.linkid, looked, gone, 0);
+    if gone != 0 {
+        // Networks may have been taken apart: nothing crosses after that.
+        dev.wait_for_packets();
+    }
+    Ok(())
 }
 
 fn cache_flush(_: u32, arg: UserArg) -> Result<(), Errno> {

@@ -70,11 +70,11 @@ fn resolve(kind: Kind, query: Query) {
         Err(why) => return refuse(kind, query, why),
     };
     let address = query.show(question.target());
-    let mac = query.mac_ptr();
+    let (mac, vlan) = (query.mac_ptr(), query.request().otl_vlan as u16);
     let token = ARPS.insert(Asked { query, question });
     // SAFETY: this plugin's function and a started object. Address and out pointer are on the
     // query's desk and live until the reply, or the end of the instance, which the pass keeps off.
-    unsafe { instance.plugin().arp(function, private, token.as_ptr(), address, mac) };
+    unsafe { instance.plugin().arp(function, private, token.as_ptr(), (address, vlan), mac) };
 }
 
 fn redirect(query: Query) {
@@ -89,10 +89,10 @@ fn redirect(query: Query) {
         Ok(question) => question,
         Err(why) => return refuse(Kind::Dhcp, query, why),
     };
-    let (request, mac) = (query.request_ptr(), query.mac_ptr());
+    let (pointers, mac) = (query.pointers(), query.mac_ptr());
     let token = DHCPS.insert(Asked { query, question });
     // SAFETY: as in `resolve`.
-    unsafe { instance.plugin().dhcp(function, private, token.as_ptr(), request, mac) };
+    unsafe { instance.plugin().dhcp(function, private, token.as_ptr(), pointers, mac) };
 }
 
 /// The frame of a query, checked.
