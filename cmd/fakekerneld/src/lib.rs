@@ -32,7 +32,8 @@
 //! # Locks
 //!
 //! The table of guests is held over opening and closing a VNIC, so it comes before all of the
-//! kernel's. The table of names and a guest's inbox are leaves.
+//! kernel's; below it are that of zones and that of nodes. The table of names and a guest's inbox are
+//! leaves.
 
 mod capture;
 mod control;

@@ -9,7 +9,7 @@ use illumos_sys_hdrs::{
     KSTAT_READ, KSTAT_STRLEN, KSTAT_TYPE_NAMED, kmutex_t, kstat_named_t, kstat_t,
 };
 use parking_lot::{Condvar, Mutex};
-use std::ffi::{CStr, c_char, c_int};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicI32, Ordering};
 
@@ -62,6 +62,8 @@ pub struct Kstat {
 
 struct Entry {
     ks: *mut kstat_t,
+    /// What ks_data was at first, if it is ours: a module may have put its own there instead.
+    data: *mut c_void,
     installed: bool,
     /// A reader is at it: it cannot be deleted.
     busy: bool,
@@ -126,8 +128,9 @@ unsafe extern "C" fn kstat_create(
             ks.ks_data = libc::calloc(ndata as usize, size_of::<kstat_named_t>());
         }
         ks.ks_kid = NEXT_KID.fetch_add(1, Ordering::Relaxed);
+        let data = ks.ks_data;
         let ks = Box::into_raw(ks);
-        chain.push(Entry { ks, installed: false, busy: false });
+        chain.push(Entry { ks, data, installed: false, busy: false });
         ks
     }
 }
@@ -148,24 +151,21 @@ unsafe extern "C" fn kstat_delete(ks: *mut kstat_t) {
     }
     ctx::may_sleep("kstat_delete");
     let mut chain = CHAIN.lock();
-    loop {
+    let gone = loop {
         let Some(at) = chain.iter().position(|e| e.ks == ks) else {
             violation(Kind::Misuse, format!("kstat_delete of {ks:p}, which does not exist"));
             return;
         };
         if !chain[at].busy {
-            chain.remove(at);
-            break;
+            break chain.remove(at);
         }
         IDLE.wait(&mut chain);
-    }
+    };
     drop(chain);
     // SAFETY: out of the chain, nobody else has it.
     unsafe {
-        let ks = Box::from_raw(ks);
-        if ks.ks_flags & KSTAT_FLAG_VIRTUAL == 0 {
-            libc::free(ks.ks_data);
-        }
+        drop(Box::from_raw(ks));
+        libc::free(gone.data);
     }
 }
 

@@ -566,3 +566,26 @@ fn utf8_and_crc() {
         assert_eq!(!crc, 0xcbf4_3926);
     }
 }
+
+/// C need not initialise a node that it puts on a list; with checks such memory has a pattern.
+#[test]
+fn a_list_takes_what_kmem_alloc_gave() {
+    let k = boot(Config::default());
+    // SAFETY: a list of objects of 32 bytes whose node is at 16.
+    unsafe {
+        let mut l: list_t = std::mem::zeroed();
+        list_create(&mut l, 32, 16);
+        let [a, b] = [(); 2].map(|()| kmem_alloc(32, KM_SLEEP));
+        list_insert_tail(&mut l, a);
+        list_insert_tail(&mut l, b);
+        assert_eq!((list_head(&mut l), list_next(&mut l, a)), (a, b));
+        list_insert_tail(&mut l, a);
+        assert_eq!(take_violations()[0].kind, Kind::Container);
+        for obj in [a, b] {
+            list_remove(&mut l, obj);
+            kmem_free(obj, 32);
+        }
+        list_destroy(&mut l);
+    }
+    k.shutdown().expect("nothing else");
+}

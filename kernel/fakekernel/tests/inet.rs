@@ -435,6 +435,10 @@ fn a_stack_has_statistics_of_its_own() {
             kstat_install(ks);
             (id, ks)
         });
+        // As the ipnet of illumos does: the kernel's data are not freed through this.
+        let mut own: kstat_named_t = std::mem::zeroed();
+        kstat_named_init(&mut own, c"own".as_ptr(), KSTAT_DATA_UINT64);
+        (*all[0].1).ks_data = (&raw mut own).cast();
         let found = fakekernel::kstat::read(Some("ipnet"), None, Some("ipnet_stats"));
         assert_eq!(found.iter().map(|k| k.instance).collect::<Vec<_>>(), [0, 2_000_000]);
         let (module, stats) = (name(c"m"), name(c"s"));

@@ -7,7 +7,7 @@ use devctl::{Got, Message, OpenFlags, Stream};
 use fkadm::proto::{Attach, KstatFilter, Ping};
 use overlay_abi::errno::Errno;
 
-use crate::common::{Host, two_hosts};
+use crate::common::{Host, command, root, two_hosts};
 
 const SOON: Option<Duration> = Some(Duration::from_secs(30));
 const A_WHILE: Option<Duration> = Some(Duration::from_millis(100));
@@ -116,6 +116,23 @@ fn a_ping_is_seen_at_both_ends() {
         drop(overlay);
         host.end_clean();
     }
+}
+
+#[test]
+fn the_file_in_place_of_what_is_built_in() {
+    let Some(modules) = test_skip::kernel_modules() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let root = root(dir.path());
+    let mut command = command(&root);
+    command.arg("--modload").arg(format!("drv/ipnet={}", modules.join("ipnet").display()));
+    let host = Host::start_command(root, command);
+    let all = host.client().modinfo().unwrap();
+    assert!(all.iter().any(|m| m.name == "drv/ipnet" && m.file.is_some()), "{all:?}");
+    for node in ["/dev/lo0", "/dev/ipnet/lo0"] {
+        drop(snoop(&host, node));
+    }
+    host.client().modunload("drv/ipnet").unwrap();
+    host.end_clean();
 }
 
 #[test]

@@ -115,11 +115,24 @@ struct Links {
     refuse_join: Option<Errno>,
 }
 
-/// IP of a stack: what ip_stack_t is.
+/// ip_stack_t: a module compiled from C reads the three members that have names of illumos.
+#[repr(C)]
+struct Shown {
+    ips_netstack: AtomicPtr<netstack_t>,
+    /// The IpStack, in place of what is nobody else's business.
+    own: usize,
+    _other: [u64; 778],
+    ips_ip4_observe_pr: usize,
+    ips_ip6_observe_pr: usize,
+    _rest: [u64; 11],
+}
+const _: () =
+    assert!(std::mem::offset_of!(Shown, ips_ip4_observe_pr) == 6240 && size_of::<Shown>() == 6344);
+
+/// IP of a stack.
 pub(crate) struct IpStack {
     pub(super) id: netstackid_t,
-    /// The stack as C sees it.
-    pub(super) ns: AtomicPtr<netstack_t>,
+    shown: Box<Shown>,
     v4: Arc<Protocol>,
     v6: Arc<Protocol>,
     links: Mutex<Links>,
@@ -204,19 +217,29 @@ impl Event {
 
 impl IpStack {
     pub(super) fn new(id: netstackid_t) -> Arc<IpStack> {
-        Arc::new_cyclic(|weak| IpStack {
-            id,
-            ns: AtomicPtr::new(null_mut()),
-            v4: Protocol::new(weak.clone(), Family::V4),
-            v6: Protocol::new(weak.clone(), Family::V6),
-            links: Mutex::default(),
-            unseen: AtomicU64::new(0),
+        Arc::new_cyclic(|weak| {
+            let [v4, v6] = [Family::V4, Family::V6].map(|f| Protocol::new(weak.clone(), f));
+            let shown = Box::new(Shown {
+                ips_netstack: AtomicPtr::new(null_mut()),
+                own: weak.as_ptr() as usize,
+                _other: [0; 778],
+                ips_ip4_observe_pr: v4.handle() as usize,
+                ips_ip6_observe_pr: v6.handle() as usize,
+                _rest: [0; 11],
+            });
+            let (links, unseen) = (Mutex::default(), AtomicU64::new(0));
+            IpStack { id, shown, v4, v6, links, unseen }
         })
+    }
+
+    /// The stack it is IP of.
+    pub(super) fn set_netstack(&self, ns: *mut netstack_t) {
+        self.shown.ips_netstack.store(ns, Ordering::Relaxed);
     }
 
     /// What C sees; valid as long as the stack.
     pub(super) fn as_ptr(&self) -> *mut ip_stack_t {
-        std::ptr::from_ref(self).cast_mut().cast()
+        std::ptr::from_ref(&*self.shown).cast_mut().cast()
     }
 
     pub(super) fn protocol(&self, f: Family) -> &Arc<Protocol> {
@@ -558,7 +581,7 @@ impl Interface {
                 hpo_zsrc: (seen.from_zone as u32).to_be(),
                 hpo_zdst: (seen.to_zone as u32).to_be(),
                 hpo_pkt: head,
-                hpo_ctx: self.stack.ns.load(Ordering::Relaxed).cast(),
+                hpo_ctx: self.stack.shown.ips_netstack.load(Ordering::Relaxed).cast(),
             });
             (*head).b_wptr = (*head).b_rptr.add(SHOWN);
             (*head).b_cont = mp;
@@ -580,7 +603,7 @@ impl Drop for Interface {
 /// The stack a module passed.
 unsafe fn stack<'a>(ipst: *mut ip_stack_t) -> &'a IpStack {
     // SAFETY: of netstack_t, while the caller holds that.
-    unsafe { &*ipst.cast::<IpStack>() }
+    unsafe { &*((*ipst.cast::<Shown>()).own as *const IpStack) }
 }
 
 fn family(isv6: boolean_t) -> Family {

@@ -15,7 +15,6 @@ use std::collections::BTreeMap;
 use std::ffi::{c_int, c_void};
 use std::ptr::null_mut;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 /// What zone a zone shares its stack with.
@@ -172,7 +171,7 @@ fn add_stack(id: netstackid_t) {
     ns.netstack_numzones = 1;
     ns.nu_modules[NS_IP as usize] = ip.as_ptr().cast();
     let ns = Box::into_raw(ns);
-    ip.ns.store(ns, Relaxed);
+    ip.set_netstack(ns);
     let modules = {
         let mut t = TABLE.lock();
         t.stacks.insert(id, Stack { ns, ip, closing: false });
