@@ -14,7 +14,7 @@ use questions::Asker;
 use std::io;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc::{self, Sender, SyncSender};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use varpd_plugin::{ArpReply, Provider, Query};
@@ -25,6 +25,10 @@ pub static LOG: LazyLock<slog::Logger> = LazyLock::new(|| {
     let json = slog_bunyan::with_name("svp", lines).build();
     slog::Logger::root(slog::Fuse(Mutex::new(json)), slog::o!())
 });
+
+/// Messages that the thread has not got yet. Who has more to say waits, and a thread of varpd that waits asks the
+/// kernel for no more lookups.
+const INBOX: usize = 1024;
 
 /// How long a report may take; the thread may be in a system call.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -60,14 +64,15 @@ impl From<(ArpReply, Provider)> for Asker {
 /// Messages to the thread, each with a wake-up.
 #[derive(Clone, Debug)]
 struct Mailbox {
-    commands: Sender<Command>,
+    commands: SyncSender<Command>,
     port: Port,
     /// A wake-up is under way.
     waking: Arc<AtomicBool>,
 }
 
 impl Mailbox {
-    /// If the thread is no more, what the command holds is let go of.
+    /// If the thread is no more, what the command holds is let go of. Not for the thread itself, which would wait for
+    /// itself.
     fn tell(&self, command: Command) {
         if self.commands.send(command).is_ok() && !self.waking.swap(true, Ordering::AcqRel) {
             // A port that is full of events wakes the thread as well.
@@ -96,7 +101,7 @@ impl Edge {
         if let Some(edge) = edge.upgrade() {
             return Ok(edge);
         }
-        let (commands, inbox) = mpsc::channel();
+        let (commands, inbox) = mpsc::sync_channel(INBOX);
         let mailbox = Mailbox { commands, port: Port::new()?, waking: Arc::default() };
         let runner = run::Runner::new(mailbox.clone(), inbox);
         std::thread::Builder::new().name("svp".into()).spawn(|| runner.run())?;

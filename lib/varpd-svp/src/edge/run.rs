@@ -33,9 +33,17 @@ pub struct Runner {
     to_write: Vec<ConnId>,
     /// A connection has become active, so that early questions may be asked again.
     someone_answers: bool,
-    /// Connections that ended while the engine was speaking, and why.
-    ended: Vec<(ConnId, String)>,
+    /// What failed while the engine was speaking.
+    failed: Vec<Failed>,
     buf: Vec<u8>,
+}
+
+/// What the engine wanted, and at once was not to be had.
+enum Failed {
+    /// A connection, and why.
+    Connect(ConnId, String),
+    /// Somebody to resolve a name.
+    Resolve(RemoteId),
 }
 
 impl Runner {
@@ -52,7 +60,7 @@ impl Runner {
             providers: HashMap::new(),
             to_write: Vec::new(),
             someone_answers: false,
-            ended: Vec::new(),
+            failed: Vec::new(),
             buf: vec![0; READ],
         }
     }
@@ -145,9 +153,15 @@ impl Runner {
             while let Some(output) = self.engine.output() {
                 self.perform(output);
             }
-            let Some((conn, why)) = self.ended.pop() else { return };
+            let input = match self.failed.pop() {
+                Some(Failed::Connect(conn, why)) => Input::Ended { conn, why: Some(why) },
+                Some(Failed::Resolve(remote)) => {
+                    Input::Resolved { remote, result: Err(DnsError::Temporary) }
+                }
+                None => return,
+            };
             let now = self.now();
-            self.engine.handle(now, Input::Ended { conn, why: Some(why) });
+            self.engine.handle(now, input);
         }
     }
 
@@ -157,7 +171,7 @@ impl Runner {
             Output::Connect { conn, remote, addr } => self.connect(conn, remote, addr),
             Output::Close { conn } => {
                 self.streams.remove(&conn);
-                self.ended.retain(|(ended, _)| *ended != conn);
+                self.failed.retain(|f| !matches!(f, Failed::Connect(c, _) if *c == conn));
             }
             Output::Send { conn } => self.to_write.push(conn),
             Output::Answer { token, answer } => {
@@ -208,12 +222,12 @@ impl Runner {
         }
     }
 
-    fn resolve(&self, remote: RemoteId, host: String) {
+    fn resolve(&mut self, remote: RemoteId, host: String) {
         let mailbox = self.mailbox.clone();
         let ask = move || mailbox.tell(Command::Resolved(remote, names::resolve(&host)));
         if let Err(e) = std::thread::Builder::new().name("svp-dns".into()).spawn(ask) {
             slog::warn!(LOG, "no thread to resolve a name: {e}");
-            self.mailbox.tell(Command::Resolved(remote, Err(DnsError::Temporary)));
+            self.failed.push(Failed::Resolve(remote));
         }
     }
 
@@ -224,7 +238,7 @@ impl Runner {
             .and_then(|s| s.associate(&self.mailbox.port, false).map(|()| s));
         match stream {
             Ok(stream) => drop(self.streams.insert(conn, stream)),
-            Err(e) => self.ended.push((conn, e.to_string())),
+            Err(e) => self.failed.push(Failed::Connect(conn, e.to_string())),
         }
     }
 

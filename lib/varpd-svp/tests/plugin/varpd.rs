@@ -114,7 +114,15 @@ fn many_lookups_at_a_time_are_each_answered_once() {
         // Where there is no address there is no answer; and the kernel takes no other for host 0.
         assert_eq!(at, (n <= 200).then(|| format!("192.0.2.{n}:4789")), "{n}");
     }
+    // More than may be open at a time: those above are dropped, and none is forgotten.
+    let asked: Vec<_> = (0..6000).map(|_| host.kernel.ask(LINK, id.0, mac(1).0)).collect();
+    for request in asked {
+        let at = host.kernel.answer(request).map(|point| point.underlay().to_string());
+        assert!(at.is_none_or(|at| at == "192.0.2.1:4789"));
+    }
     assert!(host.kernel.state().strays.is_empty());
+    assert_eq!(told(&host, LINK)["counters"]["lookups"], 7000);
+    assert_eq!(host.varpd.forgotten(), 0);
 }
 
 #[test]
