@@ -48,14 +48,14 @@ pub struct Modules {
 }
 
 impl Modules {
-    /// The files `overlay` and `vxlan` of a directory; without one, what is built in.
+    /// The files `overlay`, `vxlan` and `ipnet` of a directory; without one, what is built in.
     ///
     /// # Errors
     /// A file is not there.
     pub fn new(dir: Option<&Path>) -> Result<Modules> {
         let mut args = Vec::new();
         let Some(dir) = dir else { return Ok(Modules { args }) };
-        for name in ["drv/overlay", "overlay/vxlan"] {
+        for name in ["drv/overlay", "overlay/vxlan", "drv/ipnet"] {
             let file = dir.join(name.rsplit('/').next().unwrap_or(name));
             // The daemons have another directory.
             let file = file

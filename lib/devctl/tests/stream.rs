@@ -3,7 +3,10 @@
 #![cfg(not(target_os = "illumos"))]
 
 use std::collections::VecDeque;
+use std::io::{ErrorKind, Read, Write};
+use std::net::Shutdown;
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -258,4 +261,50 @@ fn nodes_come_and_go() {
     h.server.remove(NODE);
     assert_eq!(s.getmsg(LONG), Err(Errno::EIO));
     assert_eq!(s.putmsg(&data(b"x")), Err(Errno::EIO));
+}
+
+/// A header of the protocol: operation, value, addr, len, aux.
+fn header(op: u32, value: i32, len: u32, aux: u32) -> Vec<u8> {
+    let (op, value) = (op.to_le_bytes(), value.to_le_bytes());
+    [&op[..], &value, &[0; 8], &len.to_le_bytes(), &aux.to_le_bytes()].concat()
+}
+
+#[test]
+fn whoever_does_not_keep_to_the_protocol_is_cut_off() {
+    const PUTMSG: u32 = 12;
+    const READ: u32 = 13;
+    let h = host();
+    let bad = [
+        // More control than there are bytes; bytes of no part; a length nobody has memory for.
+        [header(PUTMSG, 2, 3, 9), vec![0; 3]].concat(),
+        [header(PUTMSG, 0, 3, 0), vec![0; 3]].concat(),
+        header(PUTMSG, 4, u32::MAX, 0),
+        header(READ, 0, 8, 0),
+        // What only the kernel says; and nothing is said after READ.
+        header(14, 4, 0, 0),
+        header(15, 0, 0, 0),
+        [header(READ, 0, 0, 0), header(READ, 0, 0, 0)].concat(),
+        // Half a message.
+        header(PUTMSG, 4, 100, 0),
+    ];
+    for (n, bytes) in bad.iter().enumerate() {
+        let mut s = UnixStream::connect(h.root.path(NODE)).unwrap();
+        s.set_read_timeout(LONG).unwrap();
+        s.write_all(&header(1, 3, 0, 1 << 8 | Model::NATIVE as u32)).unwrap();
+        let mut opened = [0; 40];
+        s.read_exact(&mut opened).unwrap();
+        s.write_all(bytes).unwrap();
+        s.shutdown(Shutdown::Write).unwrap();
+        // The end, after a RETURN for what was right.
+        let end = s.read_to_end(&mut Vec::new()).map_err(|e| e.kind());
+        assert!(matches!(end, Ok(_) | Err(ErrorKind::ConnectionReset)), "{end:?}");
+        let start = Instant::now();
+        while h.queue.closed.load(SeqCst) <= n && start.elapsed() < Duration::from_secs(30) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!(h.queue.closed.load(SeqCst), n + 1);
+    }
+    let s = open(&h);
+    s.putmsg(&data(b"fine")).unwrap();
+    assert_eq!(s.getmsg(LONG), Ok(Got::Message(data(b"fine"))));
 }
