@@ -20,13 +20,15 @@
 //!   underlay address. It has a *connection* to each address of its name.
 //! * *question*, *answer*: what a lookup of varpd becomes, and what becomes of it.
 //! * *token*: the number of a question between edge and engine.
+//! * *early*: said of a question that came soon after its instance started, and waits for the first connection.
 //!
 //! # Locks
 //!
 //! `Svp::state`, and the one that finds the process' edge: leaves. The edge has none: one thread owns engine,
 //! sockets and open questions, and gets everything by messages. So what the engine says is done in the
 //! order in which it says it: an answer that was stale when it came is never given after the word that it
-//! is stale. That thread waits for nobody but the system calls and ioctls that it makes.
+//! is stale. That thread waits for nobody but the system calls and ioctls that it makes; others wait for it, to stop an
+//! instance, and when they tell it more than it keeps up with.
 //!
 //! # Invariants
 //!

@@ -2,7 +2,7 @@
 //! The thread: waits on an event port for sockets, messages and the engine's deadline, and does what the engine says.
 use super::questions::{EARLY, Open, Questions};
 use super::stream::{Stage, Stream};
-use super::{Command, LOG, Mailbox, names};
+use super::{Command, INBOX, LOG, Mailbox, names};
 use crate::engine::*;
 use overlay_abi::ids::MacAddr;
 use portfs::{Event as PortEvent, Ready, Source};
@@ -33,6 +33,8 @@ pub struct Runner {
     to_write: Vec<ConnId>,
     /// A connection has become active, so that early questions may be asked again.
     someone_answers: bool,
+    /// Messages may be left that nobody wakes for.
+    more: bool,
     /// What failed while the engine was speaking.
     failed: Vec<Failed>,
     buf: Vec<u8>,
@@ -60,6 +62,7 @@ impl Runner {
             providers: HashMap::new(),
             to_write: Vec::new(),
             someone_answers: false,
+            more: false,
             failed: Vec::new(),
             buf: vec![0; READ],
         }
@@ -75,6 +78,9 @@ impl Runner {
         let now = self.now();
         let deadlines = [self.engine.deadline(), self.questions.deadline()];
         let mut wait = deadlines.into_iter().flatten().min().map(|at| at.saturating_sub(now));
+        if self.more {
+            wait = Some(Duration::ZERO);
+        }
         for _ in 0..BATCH {
             match self.mailbox.port.get(wait) {
                 Ok(Some(event)) => self.happened(event),
@@ -87,11 +93,17 @@ impl Runner {
             }
             wait = Some(Duration::ZERO);
         }
-        while let Ok(command) = self.inbox.try_recv() {
-            if let Command::End = command {
-                return false;
+        // No more than these, so that sockets have their turn however much is asked.
+        self.more = true;
+        for _ in 0..INBOX {
+            match self.inbox.try_recv() {
+                Ok(Command::End) => return false,
+                Ok(command) => self.command(command),
+                Err(_) => {
+                    self.more = false;
+                    break;
+                }
             }
-            self.command(command);
         }
         // What has arrived was given before.
         let now = self.now();
