@@ -61,7 +61,7 @@ enum Cmd {
         /// How much TCP data to move, in MiB.
         #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
         tcp: u64,
-        /// Leave captures of the first packets in this directory: of VNICs and of the underlay.
+        /// Leave captures of the first packets in this directory: of VNICs, of IP, of the underlay.
         #[arg(long, value_name = "DIR")]
         capture: Option<PathBuf>,
         /// Run the module files `overlay` and `vxlan` of this directory instead of what is built in.

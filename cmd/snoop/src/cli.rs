@@ -22,7 +22,7 @@ pub struct Cli {
     /// The zone whose links and interfaces are meant; on Linux a network namespace
     #[arg(short = 'z', value_name = "ZONE")]
     pub zone: Option<String>,
-    /// Leave links as they are, not promiscuous
+    /// See only what is for the link or interface, not everything
     #[arg(short = 'P')]
     pub passive: bool,
     /// Read packets from this file; `-` is standard input

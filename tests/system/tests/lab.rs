@@ -144,20 +144,23 @@ fn the_demo_leaves_captures_of_every_layer_that_belong_together() {
             .unwrap();
     let files: Vec<&str> =
         v["captures"].as_array().unwrap().iter().map(|c| c["file"].as_str().unwrap()).collect();
-    assert_eq!(files.len(), 4, "{}", v["captures"]);
+    assert_eq!(files.len(), 6, "{}", v["captures"]);
     let snoop = |args: &[&str]| {
         let files = files.iter().flat_map(|f| ["-i", f]);
         let out = Command::new(EXE).arg0("snoop").args(args).args(files).output().unwrap();
         good(&out)
     };
     assert!(snoop(&["-r", "arp"]).contains("ARP C Who is "));
-    // Each echo request of 80 was seen where it left and where it came, bare and in VXLAN.
+    let ipnet = snoop(&["-V", "-r", "zone", "0", "icmp"]);
+    assert!(ipnet.contains("IPNET out interface") && ipnet.contains("IPNET in interface"));
+    // Each echo request and reply of 80 was seen where it left and where it came: as a frame, by IP,
+    // and in VXLAN.
     let flows = snoop(&["-Fj", "icmp", "or", "icmp6"]);
     let flows: Vec<Value> = flows.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
     let sum = |k: &str| flows.iter().map(|f| f[k].as_u64().unwrap()).sum::<u64>();
     // Neighbours are asked for with the same protocol.
     let asked = snoop(&["-V", "-r", "icmp6"]).matches("Neighbor ").count() as u64;
-    assert_eq!(sum("bare_packets") + sum("wrapped_packets"), 4 * 160 + asked, "{flows:?}");
+    assert_eq!(sum("bare_packets") + sum("wrapped_packets"), 6 * 160 + asked, "{flows:?}");
     assert!(flows.iter().all(|f| f["vnet"].is_u64()), "{flows:?}");
 }
 

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Serialize)]
 pub struct Captured {
     host: String,
-    /// `vnic`: frames of the guest. `underlay`: what carries them.
+    /// `vnic`: frames of the guest. `ipnet`: what IP sees there. `underlay`: what carries them.
     layer: &'static str,
     packets: u64,
     file: PathBuf,
@@ -37,6 +37,7 @@ impl Layers {
             let place = Place::new(Some(&host.root), None);
             for (layer, source) in [
                 ("vnic", place.link(&guest.vnic, false)),
+                ("ipnet", place.interface(&guest.vnic, true)),
                 ("underlay", place.link("underlay", false)),
             ] {
                 let file = dir.join(format!("{}-{layer}.pcapng", host.name));
