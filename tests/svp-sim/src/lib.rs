@@ -7,7 +7,7 @@
 //!                 \                  |
 //!   world: what happens, in order of time ------------------.
 //!     |  host: varpd_svp::engine, links with their caches   | check: after everything that happens
-//!     |     |  wire: bytes, split, late, lost               | watch: a second opinion on each engine
+//!     |     |  traffic, wire: bytes, split, late, lost      | watch: a second opinion on each engine
 //!     |  site: portolan's directory, Answerer, a name       | truth: what was right when
 //!     '-------------------------------------------------------'
 //! ```
@@ -45,6 +45,7 @@ mod check;
 mod host;
 mod plan;
 mod site;
+mod traffic;
 mod truth;
 mod watch;
 mod wire;

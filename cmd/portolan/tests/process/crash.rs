@@ -39,17 +39,19 @@ fn port(n: u32, kind: u8) -> Port {
     }
 }
 
-/// A guest of kind 0 for each change, and one on every host, so that each change is told to all of them.
-fn before() -> Vec<Change> {
+/// A guest of kind 0 for each change, and one on every host, so that each change is told to all of them. Of
+/// these nobody is told.
+fn before() -> Changes {
     let hosts = (1..=HOSTS).map(|n| Host { id: host(n), ip: [10, 9, 0, n].into(), port: 4789 });
     let members = (1..=HOSTS).map(|n| Port { host: host(n), ..port(u32::from(n), 9) });
     let guests = (0..CHANGES).map(|n| port(n, 0));
-    hosts.map(Change::Host).chain(members.chain(guests).map(Change::Port)).collect()
+    let changes = hosts.map(Change::Host).chain(members.chain(guests).map(Change::Port)).collect();
+    Changes { restore: true, changes }
 }
 
 /// What is changed: two things each, so that there are halves to be found.
-fn changes(n: u32) -> Vec<Change> {
-    match n % 3 {
+fn changes(n: u32) -> Changes {
+    let changes = match n % 3 {
         0 => vec![Change::Port(port(n, 1)), Change::Port(port(n, 2))],
         1 => {
             let moved = Change::Move { vnet: VNET, ip: Some(ip(n, 0)), mac: None, host: host(2) };
@@ -58,7 +60,8 @@ fn changes(n: u32) -> Vec<Change> {
         _ => {
             vec![Change::DeletePort { vnet: VNET, ip: ip(n, 0) }, Change::Port(port(n, 1))]
         }
-    }
+    };
+    Changes { restore: false, changes }
 }
 
 /// Whether each half of a change is there, and the entry that every host's log has if so.
@@ -76,9 +79,9 @@ fn halves(n: u32, ports: &HashMap<IpAddr, Uuid>) -> [(bool, Entry); 2] {
     [first, came(1)]
 }
 
-/// Asks for a change without waiting for the answer.
-fn ask(api: SocketAddr, changes: Vec<Change>) -> TcpStream {
-    let body = serde_json::to_string(&Changes { restore: false, changes }).unwrap();
+/// Asks for changes without waiting for the answer.
+fn ask(api: SocketAddr, changes: &Changes) -> TcpStream {
+    let body = serde_json::to_string(changes).unwrap();
     let mut stream = TcpStream::connect(api).unwrap();
     write!(
         stream,
@@ -140,9 +143,9 @@ fn what_was_acknowledged_before_kill_9_is_there_with_its_log_entries() {
         let dir = tempfile::tempdir().unwrap();
         let store = dir.path().join("portolan.redb");
         let mut portolan = Portolan::start(&store, &[]);
-        assert!(acked(ask(portolan.api, before())));
+        assert!(acked(ask(portolan.api, &before())));
         let kill_after = (round * 617) % (CHANGES as usize + 1);
-        let mut asked: Vec<_> = (0..CHANGES).map(|n| (n, ask(portolan.api, changes(n)))).collect();
+        let mut asked: Vec<_> = (0..CHANGES).map(|n| (n, ask(portolan.api, &changes(n)))).collect();
         // Commits are of many at a time: whoever is waited for, others are answered too.
         let later = asked.split_off(kill_after);
         let mut done: HashSet<u32> =
