@@ -10,7 +10,7 @@ use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use door::sock::{self, Listener, Threads};
 use overlay_abi::errno::Errno;
@@ -29,7 +29,8 @@ const MAX_CONNECTIONS: usize = 1024;
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often it is looked whether the reader of a silent stream is still there.
 const CLOSED_YET: Duration = Duration::from_millis(100);
-const ENOSTR: Errno = Errno(60);
+/// How long a node that is removed waits for the last messages of its streams.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// What stands behind the nodes.
 pub trait Kernel: Send + Sync + 'static {
@@ -85,6 +86,7 @@ struct Shared {
 
 struct Open {
     handle: Box<dyn Handle>,
+    node: String,
     token: Token,
     /// Flushes of the read side. Held over each, and over taking a message.
     flushes: Mutex<u64>,
@@ -137,8 +139,18 @@ impl Server {
         Ok(())
     }
 
-    /// Removes a node, and ends its connections as dropping the server does.
+    /// Removes a node, and ends its connections as dropping the server does. Streams that the driver
+    /// has hung up have a moment to say so first.
     pub fn remove(&self, node: &str) {
+        let theirs = |open: &Arc<Open>| open.node == node;
+        let opens: Vec<_> = lock(&self.shared.opens).values().filter_map(Weak::upgrade).collect();
+        let until = Instant::now() + LAST_WORDS;
+        for open in opens.into_iter().filter(theirs) {
+            let pumps = Arc::clone(&open.pumps);
+            // Only who closes has a right to be the last.
+            drop(open);
+            pumps.wait_until(until);
+        }
         let gone = lock(&self.nodes).remove(node);
         drop(gone);
     }
@@ -189,18 +201,24 @@ impl Shared {
                     returned(done).send_bare(stream)?;
                 }
                 (Op::Read, 0) => {
-                    let messages = open.messages();
-                    returned(messages.as_ref().map(|_| ()).map_err(|e| *e)).send_bare(stream)?;
-                    if let Ok(messages) = messages {
-                        let pumps = Arc::clone(&open.pumps);
-                        *lock(&pumps.running) += 1;
-                        let pumped = open.pump(messages, stream);
-                        // Who waits for us wants to be the last that has it.
-                        drop(open);
-                        *lock(&pumps.running) -= 1;
-                        pumps.ended.notify_all();
-                        return pumped;
-                    }
+                    let messages = match open.messages() {
+                        Ok(messages) => messages,
+                        Err(e) => {
+                            returned(Err(e)).send_bare(stream)?;
+                            continue;
+                        }
+                    };
+                    let pumps = Arc::clone(&open.pumps);
+                    // Before the program can close.
+                    *lock(&pumps.running) += 1;
+                    let pumped = returned(Ok(()))
+                        .send_bare(stream)
+                        .and_then(|()| open.pump(messages, stream));
+                    // Who waits for us wants to be the last that has it.
+                    drop(open);
+                    *lock(&pumps.running) -= 1;
+                    pumps.ended.notify_all();
+                    return pumped;
                 }
                 (Op::Close, 0) => {
                     self.close(open);
@@ -216,7 +234,7 @@ impl Shared {
         getrandom(&mut token, GetRandomFlags::empty()).map_err(|_| Errno::EAGAIN)?;
         let handle = self.kernel.open(node, flags, cred)?;
         let (flushes, pumps) = Default::default();
-        let open = Arc::new(Open { handle, token, flushes, pumps });
+        let open = Arc::new(Open { handle, node: node.to_owned(), token, flushes, pumps });
         let mut opens = lock(&self.opens);
         opens.retain(|_, open| open.strong_count() > 0);
         opens.insert(token, Arc::downgrade(&open));
@@ -237,13 +255,28 @@ impl Shared {
     }
 }
 
+impl Pumps {
+    /// Waits until none runs, at most until then.
+    fn wait_until(&self, until: Instant) {
+        let mut running = lock(&self.running);
+        while *running > 0 {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            let woken = self.ended.wait_timeout(running, left);
+            running = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
 fn returned(r: Result<(), Errno>) -> Header {
     Header { value: r.err().map_or(0, |e| e.0), ..Header::new(Op::Return) }
 }
 
 impl Open {
     fn messages(&self) -> Result<&dyn Messages, Errno> {
-        self.handle.messages().ok_or(ENOSTR)
+        self.handle.messages().ok_or(Errno::ENOSTR)
     }
 
     fn ioctl(&self, cmd: u32, arg: u64, model: Model, mem: &dyn UserMem) -> Result<i32, Errno> {
