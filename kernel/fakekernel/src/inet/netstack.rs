@@ -15,6 +15,8 @@ use std::collections::BTreeMap;
 use std::ffi::{c_int, c_void};
 use std::ptr::null_mut;
 use std::sync::Arc;
+use std::sync::atomic::AtomicI32;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 /// What zone a zone shares its stack with.
@@ -87,6 +89,7 @@ pub(super) fn reset() {
         remove_stack(GLOBAL_ZONEID);
     }
     *TABLE.lock() = Table::default();
+    set_labeled(false);
 }
 
 /// Boots a zone: 1 or more, a name of its own. In a zone with a stack of its own every registered
@@ -376,7 +379,12 @@ extern "C" fn zoneid_to_netstackid(zone: zoneid_t) -> netstackid_t {
 
 #[unsafe(no_mangle)]
 #[allow(non_upper_case_globals)]
-static sys_labeling: c_int = 0;
+static sys_labeling: AtomicI32 = AtomicI32::new(0);
+
+/// Makes this a system on which everything has a label, or not; until the kernel goes down.
+pub fn set_labeled(labeled: bool) {
+    sys_labeling.store(labeled.into(), Relaxed);
+}
 
 crate::symbols! { SYMBOLS "genunix":
     netstack_register, netstack_unregister, netstack_find_by_cred, netstack_find_by_stackid,

@@ -2,7 +2,7 @@
 //! Who sees what from which zone (spec/ipnet.md 1).
 use crate::common::*;
 use fakekernel::inet::ip::{Interface, UNKNOWN_ZONE};
-use fakekernel::inet::netstack::{IpType, zone_boot, zone_halt};
+use fakekernel::inet::netstack::{IpType, set_labeled, zone_boot, zone_halt};
 use overlay_abi::errno::Errno;
 use std::net::Ipv4Addr;
 
@@ -116,5 +116,23 @@ fn w07_a_zone_halts_when_its_last_stream_is_closed() {
         zone_halt(ZONE).unwrap();
         assert!(stats(ZONE).is_empty(), "its statistics are gone");
     }
+    rig.end();
+}
+
+#[test]
+fn on_a_labeled_system_only_the_global_zone_looks() {
+    let rig = Rig::boot();
+    zone_boot(ZONE, "db", IpType::Exclusive).unwrap();
+    let vnic = Interface::new(ZONE, "vnic0", false).unwrap();
+    vnic.up(THEIRS.into(), 24, ZONE).unwrap();
+    settle();
+    set_labeled(true);
+    assert_eq!(rig.open_as("/dev/lo0", ZONE).err(), Some(Errno::EACCES));
+    assert_eq!(rig.open_as("/dev/ipnet/vnic0", ZONE).err(), Some(Errno::ENOENT));
+    drop(rig.open("/dev/lo0"));
+    set_labeled(false);
+    drop((rig.open_as("/dev/lo0", ZONE), rig.open_as("/dev/ipnet/vnic0", ZONE).unwrap()));
+    drop(vnic);
+    zone_halt(ZONE).unwrap();
     rig.end();
 }

@@ -162,7 +162,7 @@ fn w14_an_interface_that_went_gives_its_minor_number_back() {
 }
 
 #[test]
-fn an_interface_without_a_minor_number_waits_for_one() {
+fn w05_an_interface_without_a_minor_number_waits_for_one() {
     let mut rig = Rig::new();
     rig.minors = Some(KArc::new(IdSpace::new(c"one", 2, 3)));
     rig.look(&[("net0", 1, BOTH, 0), ("net1", 2, BOTH, 0)]);
