@@ -41,7 +41,7 @@ impl Snoop {
             return Ok(Step::More);
         };
         let (kept, record) = (kept as usize, record as usize);
-        if record > LONGEST || kept > record.saturating_sub(HEADER) {
+        if !(HEADER..=LONGEST).contains(&record) || kept > record - HEADER {
             let why = format!("a packet of {kept} bytes in a record of {record}");
             return Err(Error::Damaged(why));
         }

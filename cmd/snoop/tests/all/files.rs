@@ -123,6 +123,10 @@ fn what_is_no_capture_is_refused_with_the_reason() {
     let record = [60u32, 60, 30, 0, 0, 0].map(u32::to_be_bytes).concat();
     let e = told(&[snoop(2, 4), record].concat());
     assert_eq!(e, "it is damaged: a packet of 60 bytes in a record of 30");
+    // A record that takes no bytes would never end.
+    let record = [60u32, 0, 0, 0, 0, 0].map(u32::to_be_bytes).concat();
+    let e = told(&[snoop(2, 4), record].concat());
+    assert_eq!(e, "it is damaged: a packet of 0 bytes in a record of 0");
     let giant = [6u32, 0xffff_fff0, 0].map(u32::to_le_bytes).concat();
     let mut pcapng = written("x.pcapng", &capture(LinkType::Ipnet, frames::of_ipnet()));
     pcapng.extend(giant);
