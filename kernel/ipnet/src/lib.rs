@@ -23,7 +23,7 @@
 //!
 //! Runs where IP does. It takes no lock, asks each seat whether it wants the packet, and copies the
 //! packet once if a queue that wants it has room: IP goes on with the original, and further streams
-//! share the copy. What a stream can have waiting is [`stream::ROOM`] bytes and a message; what
+//! share the copy. What a stream can have waiting is [`ROOM`] bytes and a message; what
 //! does not fit is counted, for the stack and for the stream. While nobody looks there is no hook,
 //! and IP does not build what nobody would look at.
 //!
@@ -31,7 +31,7 @@
 //!
 //! # What observing changes
 //!
-//! Nothing, unless the tunable [`stack::ipnet_allmulti`] says so. Then the levels PHYS and MULTI have
+//! Nothing, unless the tunable [`ipnet_allmulti`] says so. Then the levels PHYS and MULTI have
 //! IP join the group of all multicasts on the interface, so that its link passes up more than the
 //! host wants. Without it they show what IP gets anyway.
 //!
