@@ -141,6 +141,10 @@ impl<K: Name, A: Copy> Table<K, A> {
 
     /// Takes entries away until there are not more than the limit says, or all are pending.
     pub fn trim(&self) {
-        while self.len.load(Ordering::Relaxed) > self.limit.size() && self.evict_any() {}
+        while self.len.load(Ordering::Relaxed) > self.limit.size() {
+            if !self.evict_any() {
+                break;
+            }
+        }
     }
 }
