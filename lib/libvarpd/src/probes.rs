@@ -17,7 +17,7 @@
 //! * On Linux they are notes of SystemTap's kind in the executable, which the usdt crate makes, for perf, bpftrace and
 //!   stap: `bpftrace -e 'usdt:target/release/varpd:varpd:door-call { ... }'`.
 //! * On illumos they are DTrace's: `dtrace -n 'varpd*:::door-call { ... }'`. The macros of that crate are of the system
-//!   that compiles, so [`sites`] makes them, and [`records`] tells the kernel where they are when varpd starts. Only
+//!   that compiles, so `sites` makes them, and `records` tells the kernel where they are when varpd starts. Only
 //!   varpd does: in libvarpd.so.1 they sleep.
 
 #[cfg(any(target_os = "illumos", test))]

@@ -10,7 +10,7 @@
 //!                                           -> vxlan -> ether ...
 //! ```
 //!
-//! Each protocol has a type that decodes itself from a [`cursor::Cursor`]; [`Decoder`] knows which
+//! Each protocol has a type that decodes itself from a `cursor::Cursor`; [`Decoder`] knows which
 //! follows which. What is cut off or cannot be ends in [`Layer::Bad`], bytes of no known protocol in
 //! [`Layer::Data`].
 #![deny(

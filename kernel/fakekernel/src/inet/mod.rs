@@ -18,7 +18,7 @@
 //! NIC events are told by a thread of their own, in order; packets by whoever brings them.
 //!
 //! A network id is no zone id and no stack id, though all are ints: here they differ on purpose
-//! ([`neti`]).
+//! (`neti`).
 //!
 //! # Locks
 //! `CHANGING` (stacks come and go, with their callbacks) → an event's hooks (over calls of them) →
