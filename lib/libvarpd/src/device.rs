@@ -424,8 +424,7 @@ impl Overlay {
         // u64 for the alignment of the head.
         let mut buf = vec![0u64; (head + usize::from(count) * entry).div_ceil(8)];
         arg.write_to_prefix(buf.as_mut_bytes()).map_err(|_| Errno::EINVAL)?;
-        // SAFETY: ITER takes the head and `otci_count` entries behind it, which is what the buffer
-        // holds.
+        // SAFETY: ITER takes the head and `otci_count` entries behind it: what the buffer holds.
         unsafe { self.v1().ioctl(OVERLAY_TARG_CACHE_ITER, buf.as_mut_ptr().cast()) }?;
         let (arg, entries) = overlay_targ_cache_iter_t::read_from_prefix(buf.as_bytes())
             .map_err(|_| Errno::EINVAL)?;

@@ -337,8 +337,8 @@ fn ask(
     let request = question.frame;
     let query = Query { request, instance: Arc::clone(instance), desk, asker: Some(asker()) };
     let token = QUERIES.insert(query);
-    // SAFETY: this plugin's function and a started object. The desk lives until the reply, which the plugin
-    // makes itself, or the end of the instance, which the pass keeps off.
+    // The desk lives until the reply, which the plugin makes itself, or the end of the instance, which the pass keeps off.
+    // SAFETY: this plugin's function, a started object, and pointers that live until the reply.
     unsafe { instance.plugin().lookup(lookup, private, token.as_ptr(), pointers) };
     Ok(())
 }

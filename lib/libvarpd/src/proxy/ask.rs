@@ -72,8 +72,8 @@ fn resolve(kind: Kind, query: Query) {
     let address = query.show(question.target());
     let (mac, vlan) = (query.mac_ptr(), query.request().otl_vlan as u16);
     let token = ARPS.insert(Asked { query, question });
-    // SAFETY: this plugin's function and a started object. Address and out pointer are on the
-    // query's desk and live until the reply, or the end of the instance, which the pass keeps off.
+    // What it is given is on the query's desk, until the reply or the end of the instance, which the pass keeps off.
+    // SAFETY: this plugin's function, a started object, and pointers that live until the reply.
     unsafe { instance.plugin().arp(function, private, token.as_ptr(), (address, vlan), mac) };
 }
 
