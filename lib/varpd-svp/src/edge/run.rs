@@ -202,7 +202,7 @@ impl Runner {
                 (Some(provider), IpAddr::V6(ip)) => provider.inject_ndp(vlan, mac.0, ip),
                 (None, _) => {}
             },
-            // A kernel of version 1 has no routed flows.
+            // This is a plugin of version 1, so the kernel has no routes of it.
             Output::FlushRoutes { .. } => {}
             Output::Degrade { instance, message } => {
                 if let Some(provider) = self.provider(instance) {
