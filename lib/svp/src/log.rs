@@ -2,6 +2,7 @@
 //! Log entries (section 2.4).
 
 use crate::bytes::{Reader, put};
+use crate::message::RouteReq;
 use crate::types::{Refusal, Version};
 use overlay_abi::ids::MacAddr;
 use std::net::Ipv6Addr;
@@ -60,6 +61,22 @@ pub struct Named {
     pub id: Uuid,
     /// What has changed.
     pub entry: Entry,
+}
+
+impl Route {
+    /// Whether packets of which this was asked are among the flows. A length above 128 is none, and as
+    /// 0: rather too much is stale than too little.
+    pub fn covers(&self, req: &RouteReq) -> bool {
+        (self.src_vnet, self.src_vlan) == (req.vnet, req.vlan)
+            && holds(self.src, self.src_prefix, req.src)
+            && holds(self.dst, self.dst_prefix, req.dst)
+    }
+}
+
+/// Whether an address begins with the first `len` bits of another.
+fn holds(net: Ipv6Addr, len: u8, ip: Ipv6Addr) -> bool {
+    let rest = 128_u32.checked_sub(len.into()).unwrap_or(128);
+    (net.to_bits() ^ ip.to_bits()).checked_shr(rest).unwrap_or(0) == 0
 }
 
 impl Entry {

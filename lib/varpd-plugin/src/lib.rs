@@ -43,6 +43,7 @@ pub mod shim;
 pub mod sys;
 
 pub use overlay_abi;
+pub use shim::is_routed;
 
 use overlay_abi::errno::Errno;
 use overlay_abi::ids::{MacAddr, UnderlayAddr, VnetId};

@@ -38,8 +38,9 @@ pub struct Registration {
 /// The version that this object's plugins registered with.
 static VERSION: AtomicU32 = AtomicU32::new(0);
 
-/// Whether that is the routed form.
-pub(crate) fn is_routed() -> bool {
+/// Whether a plugin that knows routes is asked for them: it registered with version 2. Otherwise the
+/// process that loaded it has version 1 alone.
+pub fn is_routed() -> bool {
     VERSION.load(Ordering::Relaxed) == v2::VARPD_VERSION_TWO
 }
 

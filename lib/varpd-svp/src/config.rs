@@ -121,6 +121,11 @@ impl Config {
         }
     }
 
+    /// The number of the host's data centre.
+    pub fn dcid(&self) -> Option<u32> {
+        self.dcid
+    }
+
     /// The first three bytes of a router's Ethernet address.
     pub fn router_oui(&self) -> Option<[u8; 3]> {
         self.router_oui

@@ -14,12 +14,22 @@
 //! All instances of a process share one edge and one engine, so that those with the same directory
 //! share its connections. The specification is `spec/svp.md`; the messages are crate `svp`.
 //!
+//! # Routes
+//!
+//! Where varpd, the kernel and the directory all speak version 2, packets for the router of a network go by routes,
+//! which the directory knows. The router is nobody's machine: `svp/router_oui` and the number of the network make its
+//! Ethernet address. Guests are told it when they ask for an address that the directory calls a router's, and the kernel
+//! when it asks where that Ethernet address is. An answer of a route names a guest and its host. When that guest moves
+//! the directory's log says that flows to it are stale, as it does when a route changes: so nothing need be kept here of
+//! what was answered.
+//!
 //! # Vocabulary
 //!
 //! * *directory*: the server, portolan; *remote*: a directory under one name and port, asked for one
 //!   underlay address. It has a *connection* to each address of its name.
 //! * *question*, *answer*: what a lookup of varpd becomes, and what becomes of it.
 //! * *token*: the number of a question between edge and engine.
+//! * *flow*: routed packets from one address to another.
 //! * *early*: said of a question that came soon after its instance started, and waits for the first connection.
 //!
 //! # Locks
@@ -46,13 +56,13 @@ pub use config::Config;
 use edge::{Edge, LOG};
 use engine::{Attachment, InstanceId, Question};
 use overlay_abi::errno::Errno;
-use overlay_abi::ids::MacAddr;
+use overlay_abi::ids::{MacAddr, mapped};
 use overlay_abi::target::{OVERLAY_PLUGIN_D_IP, OVERLAY_PLUGIN_D_PORT};
 use std::ffi::CStr;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use varpd_plugin::{ArpReply, Dynamic, NvList, Plugin, Prop, Provider, Query};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
+use varpd_plugin::{ArpReply, Dynamic, NvList, Plugin, Prop, Provider, Query, RouteQuery, Routed};
 
 const ETHERTYPE_ARP: u32 = 0x0806;
 const ETHERTYPE_IPV6: u32 = 0x86dd;
@@ -80,7 +90,7 @@ struct Attached {
     instance: InstanceId,
 }
 
-varpd_plugin::plugin!(dynamic: Svp);
+varpd_plugin::plugin!(routed: Svp);
 
 impl Svp {
     /// `ENOTSUP` unless destinations are an IP address and a port.
@@ -113,7 +123,22 @@ impl Svp {
         }
         // There are no more bits of it in a message, and no more than 24 in VXLAN.
         let vnet = u32::try_from(self.provider.vnetid().0).map_err(|_| Errno::EINVAL)?;
-        Ok(Attachment { remote, vnet, router_oui: config.router_oui() })
+        let dcid = self.dcid(config)?;
+        Ok(Attachment { remote, vnet, dcid, router_oui: config.router_oui() })
+    }
+
+    /// The directory and the kernel must mean the same by "here": `EINVAL`, with a line in the log, if they
+    /// do not.
+    fn dcid(&self, config: &Config) -> Result<u32, Errno> {
+        match (config.dcid(), self.provider.dcid()) {
+            (Some(ours), links) if links != 0 && ours != links => {
+                slog::error!(LOG, "svp/dcid is {ours}, and the data centre of the link is {links}: \
+                    set it to that, or create the overlay with -d {ours}";
+                    "vnet" => self.provider.vnetid().0);
+                Err(Errno::EINVAL)
+            }
+            (ours, links) => Ok(ours.unwrap_or(links)),
+        }
     }
 }
 
@@ -126,6 +151,10 @@ impl Plugin for Svp {
 
     fn start(&self) -> Result<(), Errno> {
         static LAST: AtomicU64 = AtomicU64::new(0);
+        static NO_ROUTES: Once = Once::new();
+        if !varpd_plugin::is_routed() {
+            NO_ROUTES.call_once(|| slog::info!(LOG, "this varpd has no routes: nothing is routed"));
+        }
         let mut state = self.state();
         let with = self.attachment(&state.config)?;
         let edge = Edge::of_process().map_err(|e| {
@@ -203,6 +232,16 @@ impl Dynamic for Svp {
     fn arp(&self, reply: ArpReply, addr: IpAddr) {
         if let Some(Attached { edge, instance }) = self.attached() {
             edge.look_up(instance, Question::Vl3(addr), (reply, self.provider).into());
+        }
+    }
+}
+
+impl Routed for Svp {
+    fn route(&self, query: RouteQuery) {
+        if let Some(Attached { edge, instance }) = self.attached() {
+            let [src, dst] = [query.src(), query.dst()].map(|ip| Ipv6Addr::from(mapped(ip)));
+            let question = Question::Route { vlan: query.vlan(), src, dst };
+            edge.look_up(instance, question, query.into());
         }
     }
 }

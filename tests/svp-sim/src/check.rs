@@ -80,7 +80,9 @@ impl World {
                 Said::Route(ack) => ack.ul3.port == 0,
                 _ => false,
             }),
-            Answer::Drop(Drop::Failed) => false,
+            // Nobody asks for those, and directories say no nonsense.
+            Answer::Router | Answer::Drop(Drop::Failed | Drop::Nonsense | Drop::Mixed) => false,
+            Answer::Drop(Drop::NoRoutes) => false,
             Answer::Drop(Drop::Unreachable | Drop::Lost | Drop::Busy) => !open.must,
             Answer::Drop(Drop::Detached) => true,
         };
@@ -91,7 +93,7 @@ impl World {
             Answer::Vl2(_) | Answer::Vl3 { .. } | Answer::Route(_) => self.figures.found += 1,
             Answer::Drop(Drop::Lost) => self.figures.lost += 1,
             Answer::Drop(Drop::Unreachable) => return self.unreachable(h, &open),
-            Answer::Drop(_) => {}
+            Answer::Router | Answer::Drop(_) => {}
         }
         self.learn(h, &open, answer)
     }

@@ -141,7 +141,7 @@ impl Host {
             underlay_ip: self.underlay,
             tls: None,
         };
-        Attachment { remote, vnet: link.vnet, router_oui: link.oui }
+        Attachment { remote, vnet: link.vnet, dcid: 0, router_oui: link.oui }
     }
 
     pub fn has(&self, site: usize, vnet: u32) -> Option<InstanceId> {

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Sender, SyncSender};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 use std::time::Duration;
-use varpd_plugin::{ArpReply, Provider, Query};
+use varpd_plugin::{ArpReply, Provider, Query, RouteQuery};
 
 /// Bunyan lines on standard error, as varpd's are. A line is one write, so that it stays whole.
 pub static LOG: LazyLock<slog::Logger> = LazyLock::new(|| {
@@ -52,6 +52,12 @@ enum Command {
 impl From<Query> for Asker {
     fn from(query: Query) -> Asker {
         Asker::Frame(query)
+    }
+}
+
+impl From<RouteQuery> for Asker {
+    fn from(query: RouteQuery) -> Asker {
+        Asker::Packet(query)
     }
 }
 

@@ -6,9 +6,10 @@
 //! (libvarpd's `recheck`): no answer would have it forget them. So for a while they are *early*: they wait for a
 //! connection.
 use crate::engine::{Answer, Drop, InstanceId, Question, Time, Token};
+use overlay_abi::ids::VnetId;
 use overlay_abi::target::overlay_target_point_t;
 use std::collections::HashMap;
-use varpd_plugin::{ArpReply, Provider, Query};
+use varpd_plugin::{ArpReply, Provider, Query, Route, RouteQuery};
 
 /// How long questions are early, from the start of their instance. varpd waits for twice that.
 pub const EARLY: Time = Time::from_secs(5);
@@ -21,6 +22,8 @@ pub enum Asker {
     Frame(Query),
     /// A proxy that asks who has an address; the instance's kernel is told where that is.
     Proxy(ArpReply, Provider),
+    /// A packet for a router, which waits for its route.
+    Packet(RouteQuery),
 }
 
 /// A question.
@@ -53,7 +56,8 @@ impl Questions {
     /// What the engine says; that nobody can be asked is no answer to an early question.
     pub fn answer(&mut self, now: Time, token: Token, answer: Answer) {
         let early = self.open.get(&token).is_some_and(|open| now < open.early_until);
-        if early && answer == Answer::Drop(Drop::Unreachable) && self.early.len() < EARLY_MAX {
+        let nobody = matches!(answer, Answer::Drop(Drop::Unreachable | Drop::NoRoutes));
+        if early && nobody && self.early.len() < EARLY_MAX {
             self.early.push(token);
         } else if let Some(open) = self.open.remove(&token) {
             open.asker.answer(answer);
@@ -94,6 +98,15 @@ impl Asker {
             (Asker::Frame(query), Answer::Vl2(at)) => {
                 query.reply(&overlay_target_point_t::from(at));
             }
+            (Asker::Frame(query), Answer::Router) => query.reply_router(),
+            (Asker::Packet(query), Answer::Route(to)) => query.reply(&Route {
+                vnet: VnetId(to.vnet.into()),
+                vlan: to.vlan,
+                srcmac: to.src_mac,
+                dcid: to.dcid,
+                dstmac: to.dst_mac,
+                to: to.at,
+            }),
             (Asker::Proxy(reply, provider), Answer::Vl3 { mac, at }) => {
                 // So that the kernel need not ask when the guest uses what it is told.
                 if let Some(at) = at {

@@ -202,8 +202,13 @@ impl Runner {
                 (Some(provider), IpAddr::V6(ip)) => provider.inject_ndp(vlan, mac.0, ip),
                 (None, _) => {}
             },
-            // This is a plugin of version 1, so the kernel has no routes of it.
-            Output::FlushRoutes { .. } => {}
+            Output::FlushRoutes { instance, flows } => {
+                if let Some(provider) = self.provider(instance) {
+                    let (src, dst) = (flows.src.octets(), flows.dst.octets());
+                    let (src, dst) = ((src, flows.src_prefix), (dst, flows.dst_prefix));
+                    provider.route_flush(flows.src_vlan, src, dst);
+                }
+            }
             Output::Degrade { instance, message } => {
                 if let Some(provider) = self.provider(instance) {
                     provider.degrade(&message);

@@ -56,9 +56,20 @@ pub struct Attachment {
     pub remote: RemoteKey,
     /// Its virtual network.
     pub vnet: u32,
+    /// What the directory calls the data centre of this host; 0: nothing.
+    pub dcid: u32,
     /// `svp/router_oui`: the first three bytes of a router's Ethernet address, the others being the
     /// virtual network's number. Unset, next hops that are routers are dropped.
     pub router_oui: Option<[u8; 3]>,
+}
+
+impl Attachment {
+    /// The Ethernet address of the network's router, if there can be one.
+    pub fn router(&self) -> Option<MacAddr> {
+        let [a, b, c] = self.router_oui?;
+        let [_, x, y, z] = self.vnet.to_be_bytes();
+        Some(MacAddr([a, b, c, x, y, z]))
+    }
 }
 
 /// What is looked up, in the virtual network of the instance that asks.
@@ -68,7 +79,7 @@ pub enum Question {
     Vl2(MacAddr),
     /// Who and where is this guest?
     Vl3(IpAddr),
-    /// How does this packet leave its network? Needs a directory of version 2.
+    /// How does this packet leave its network? Asked on connections of version 2 only.
     Route {
         /// 802.1Q tag of the packet, 0 for none.
         vlan: u16,
@@ -201,7 +212,7 @@ pub enum Output {
         /// The address.
         ip: IpAddr,
     },
-    /// Routed flows between these subnets are stale.
+    /// Routed flows between these subnets are stale. Lengths of prefixes are 128 at most.
     FlushRoutes {
         /// On whose link.
         instance: InstanceId,
@@ -229,6 +240,8 @@ pub enum Output {
 pub enum Answer {
     /// Of [`Question::Vl2`]: the guest's host.
     Vl2(UnderlayAddr),
+    /// Of [`Question::Vl2`]: it is the router, whose packets go where their IP addresses say.
+    Router,
     /// Of [`Question::Vl3`].
     Vl3 {
         /// Of the guest, or of the router in its place.
@@ -245,7 +258,7 @@ pub enum Answer {
 /// How a packet leaves its network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RouteAnswer {
-    /// Data centre that it goes to.
+    /// Data centre that it goes to; 0: that of this host.
     pub dcid: u32,
     /// Network that it goes to.
     pub vnet: u32,
@@ -268,8 +281,14 @@ pub enum Drop {
     Failed,
     /// The directory named no host, and it is no router that we can stand for.
     NoUnderlay,
-    /// No connection is active, or none of those speaks the version that is needed.
+    /// The directory says what cannot be of a route.
+    Nonsense,
+    /// A packet with addresses of two families has no route.
+    Mixed,
+    /// No connection is active.
     Unreachable,
+    /// Connections are active, and all of them speak version 1, in which there are no routes.
+    NoRoutes,
     /// As many are outstanding on all connections as there may be.
     Busy,
     /// The connection was lost, and no other was there or that was lost, too.

@@ -9,21 +9,37 @@ use super::query::{Purpose, Query, Reply};
 use super::remote::{Instance, Remote};
 use overlay_abi::ids::{MacAddr, UnderlayAddr};
 use std::cmp::Reverse;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use svp::Status;
 use svp::client::Question as Wire;
 use svp::log::Entry;
 use svp::message::{RouteAck, RouteReq, Underlay, Vl2Ack, Vl3Ack};
 
+/// Most bits of a network's number in VXLAN.
+const VNET_BITS: u32 = 24;
+/// Largest VLAN id.
+const VLAN_MAX: u16 = 4094;
+
 impl Instance {
     /// Who answers for an address: the guest and its host, or us as the router (section 4).
     pub fn owner(&self, ack: &Vl3Ack) -> Option<(MacAddr, Option<UnderlayAddr>)> {
-        if let Some(at) = place(ack.ul3) {
-            return Some((ack.mac, Some(at)));
+        match place(ack.ul3) {
+            Some(at) => Some((ack.mac, Some(at))),
+            None => Some((self.router?, None)),
         }
-        let [a, b, c] = self.router_oui?;
-        let [_, x, y, z] = self.vnet.to_be_bytes();
-        Some((MacAddr([a, b, c, x, y, z]), None))
+    }
+
+    /// How a packet leaves the network. What the directory calls our data centre is ours.
+    fn route(&self, ack: &RouteAck) -> Answer {
+        let Some(at) = place(ack.ul3) else { return Answer::Drop(Drop::NoUnderlay) };
+        let RouteAck { dcid, vnet, vlan, src_mac, dst_mac, .. } = *ack;
+        let macs =
+            [src_mac, dst_mac].iter().all(|mac| !mac.is_multicast() && *mac != MacAddr::ZERO);
+        if !macs || vlan > VLAN_MAX || vnet.checked_shr(VNET_BITS) != Some(0) {
+            return Answer::Drop(Drop::Nonsense);
+        }
+        let dcid = if dcid == self.dcid { 0 } else { dcid };
+        Answer::Route(RouteAnswer { dcid, vnet, vlan, at, src_mac, dst_mac })
     }
 }
 
@@ -38,12 +54,6 @@ fn refused(status: Status) -> Answer {
     Answer::Drop(if status == Status::NOTFOUND { Drop::NotFound } else { Drop::Failed })
 }
 
-fn route(ack: &RouteAck) -> Answer {
-    let Some(at) = place(ack.ul3) else { return Answer::Drop(Drop::NoUnderlay) };
-    let RouteAck { dcid, vnet, vlan, src_mac, dst_mac, .. } = *ack;
-    Answer::Route(RouteAnswer { dcid, vnet, vlan, at, src_mac, dst_mac })
-}
-
 impl Remote {
     /// A lookup of one of the instances.
     pub fn lookup(
@@ -53,16 +63,27 @@ impl Remote {
         instance: InstanceId,
         question: Question,
     ) {
-        let Some(vnet) = self.instances.get(&instance).map(|with| with.vnet) else { return };
+        let Some(&Instance { vnet, router, .. }) = self.instances.get(&instance) else { return };
         self.counters.lookups = self.counters.lookups.saturating_add(1);
+        let is_v4 = |ip: Ipv6Addr| ip.to_ipv4_mapped().is_some();
         let question = match question {
+            // Nobody but us knows it.
+            Question::Vl2(mac) if router == Some(mac) => {
+                return self.answer(cx, token, Answer::Router);
+            }
             Question::Vl2(mac) => Wire::Vl2 { mac, vnet },
             Question::Vl3(ip) => Wire::Vl3 { ip, vnet },
+            Question::Route { src, dst, .. } if is_v4(src) != is_v4(dst) => {
+                return self.answer(cx, token, Answer::Drop(Drop::Mixed));
+            }
             Question::Route { vlan, src, dst } => Wire::Route(RouteReq { vnet, vlan, src, dst }),
         };
         if let Err((query, why)) =
             self.ask(cx, Query::new(question, Purpose::Lookup { token, instance }))
         {
+            if why == Drop::NoRoutes && !std::mem::replace(&mut self.told_no_routes, true) {
+                self.event(cx, What::NoRoutes);
+            }
             self.fail(cx, &query, why);
         }
     }
@@ -81,6 +102,7 @@ impl Remote {
                 peer.ask(cx, query).map_err(|query| (query, Drop::Unreachable))
             }
             Some((Fitness::Full, ..)) => Err((query, Drop::Busy)),
+            Some((Fitness::TooOld, ..)) => Err((query, Drop::NoRoutes)),
             Some((Fitness::Unfit, ..)) | None => Err((query, Drop::Unreachable)),
         }
     }
@@ -158,7 +180,10 @@ impl Remote {
                 let owner = self.instances.get(&instance).and_then(|with| with.owner(ack));
                 owner.map_or(Answer::Drop(Drop::NoUnderlay), |(mac, at)| Answer::Vl3 { mac, at })
             }
-            Reply::Route(ack) if ack.status == Status::OK => route(ack),
+            Reply::Route(ack) if ack.status == Status::OK => {
+                let with = self.instances.get(&instance);
+                with.map_or(Answer::Drop(Drop::Detached), |with| with.route(ack))
+            }
             Reply::Vl2(Vl2Ack { status, .. })
             | Reply::Vl3(Vl3Ack { status, .. })
             | Reply::Route(RouteAck { status, .. }) => refused(*status),

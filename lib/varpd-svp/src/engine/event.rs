@@ -41,6 +41,9 @@ pub enum What {
     Dns(DnsError),
     /// The directory did not give or remove log entries.
     LogStatus(Status),
+    /// Routes are asked for, and no connection speaks the version in which they are. Said once, until one
+    /// does.
+    NoRoutes,
     /// A batch of log entries is not understood, and not acted on.
     LogRefused(Refusal),
 }
@@ -82,6 +85,9 @@ impl fmt::Display for Event {
             What::TooMany(n) => write!(f, "{n} addresses in DNS are more than are used"),
             What::Dns(DnsError::NoAddress) => f.write_str("the name has no address"),
             What::Dns(DnsError::Temporary) => f.write_str("the name cannot be resolved now"),
+            What::NoRoutes => {
+                f.write_str("it speaks version 1, which has no routes: routed packets are dropped")
+            }
             What::LogStatus(status) => write!(f, "the directory's log: {status}"),
             What::LogRefused(why) => write!(f, "the directory's log is not understood: {why}"),
         }

@@ -28,7 +28,7 @@ use super::remote::Remote;
 use overlay_abi::ids::unmapped;
 use std::net::Ipv6Addr;
 use svp::client::Question;
-use svp::log::{Entry, Named};
+use svp::log::{Entry, Named, Route};
 use svp::message::Vl3Ack;
 use svp::{Status, Uuid};
 
@@ -155,6 +155,13 @@ fn around(cx: &mut Context, wait: Time) -> Time {
     cx.between(wait, wait.saturating_mul(2))
 }
 
+/// The flows with prefixes of lengths that there are, as [`Route::covers`] takes them.
+fn within(flows: Route) -> Route {
+    let real = |len: u8| if len > 128 { 0 } else { len };
+    let (src_prefix, dst_prefix) = (real(flows.src_prefix), real(flows.dst_prefix));
+    Route { src_prefix, dst_prefix, ..flows }
+}
+
 impl Remote {
     /// The deadline of the cycle is reached.
     pub(super) fn log_due(&mut self, cx: &mut Context) {
@@ -221,6 +228,7 @@ impl Remote {
                     batch.done.push(id);
                 }
                 Entry::Route(flows) => {
+                    let flows = within(flows);
                     for (instance, _) in self.on(flows.src_vnet) {
                         cx.push(Output::FlushRoutes { instance, flows });
                     }

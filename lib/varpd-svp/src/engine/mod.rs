@@ -9,7 +9,7 @@
 //!                                  |-- dns      when the name is asked for
 //!                                  |-- health   what instances are told
 //!   Lookup ----------------------->|-- ask      which peer; lost, late, stale --> Answer
-//!                                  |-- log      the log cycle            --> Invalidate, Announce
+//!                                  |-- log      the log cycle            --> Invalidate, Announce, FlushRoutes
 //!   Connected, Ended, Received --->|-- Peer: an address of the name      --> Connect, Close, Send
 //!   Tick                                 svp::client::Client: one connection
 //! ```
@@ -53,7 +53,8 @@
 //!
 //! An answer may have been made before a guest moved and arrive after the log, over another connection, has
 //! said so. The kernel would remember it for ever. So a log entry marks the lookups that are outstanding and
-//! that it concerns as *crossed*: their answers are not used, they are asked again.
+//! that it concerns as *crossed*: their answers are not used, they are asked again. A route is concerned by
+//! what the log says of its flow, and by any guest that has moved: which one it leads to is not known before.
 //!
 //! # Invariants
 //!

@@ -67,8 +67,10 @@ pub(super) enum Heard {
 /// Whether a peer can be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Fitness {
-    /// Not a member, not active, or of a version that does not know the question.
+    /// Not a member, or not active.
     Unfit,
+    /// Of a version that does not know the question.
+    TooOld,
     /// As many questions are outstanding as may be.
     Full,
     Fit,
@@ -146,7 +148,7 @@ impl Peer {
         let Some(link) = self.link().filter(|_| self.member) else { return Fitness::Unfit };
         match link.client.version() {
             None => Fitness::Unfit,
-            Some(version) if op.needs_v2() && version < Version::V2 => Fitness::Unfit,
+            Some(version) if op.needs_v2() && version < Version::V2 => Fitness::TooOld,
             Some(_) if link.asked.len() >= limits.questions => Fitness::Full,
             Some(_) => Fitness::Fit,
         }

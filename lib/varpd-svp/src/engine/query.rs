@@ -63,7 +63,10 @@ impl Query {
             (Question::Vl3 { ip, vnet }, Entry::Vl3 { ip: changed, vnet: of, .. }) => {
                 mapped(*ip) == changed.octets() && vnet == of
             }
-            (Question::Route(_), _) => true,
+            // Where packets go to is not known beforehand, either.
+            (Question::Route(_), Entry::Vl2 { .. }) => true,
+            (Question::Route(asked), Entry::Vl3 { ip, .. }) => asked.dst == *ip,
+            (Question::Route(asked), Entry::Route(flows)) => flows.covers(asked),
             _ => false,
         }
     }

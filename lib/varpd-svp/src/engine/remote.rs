@@ -9,9 +9,10 @@ use super::health::Cause;
 use super::log::LogCycle;
 use super::peer::{Heard, Peer};
 use super::status::{RemoteCounters, RemoteStatus};
+use overlay_abi::ids::MacAddr;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
-use svp::Refusal;
+use svp::{Refusal, Version};
 
 #[derive(Debug)]
 pub(super) struct Remote {
@@ -25,6 +26,8 @@ pub(super) struct Remote {
     pub log: LogCycle,
     /// What the instances were told.
     pub degraded: Option<Cause>,
+    /// That it has no routes was said.
+    pub told_no_routes: bool,
     pub counters: RemoteCounters,
 }
 
@@ -32,7 +35,9 @@ pub(super) struct Remote {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Instance {
     pub vnet: u32,
-    pub router_oui: Option<[u8; 3]>,
+    /// See [`Attachment`].
+    pub dcid: u32,
+    pub router: Option<MacAddr>,
 }
 
 impl Remote {
@@ -47,6 +52,7 @@ impl Remote {
             dns,
             log: LogCycle::new(cx),
             degraded: None,
+            told_no_routes: false,
             counters: RemoteCounters::default(),
             key,
         }
@@ -57,8 +63,8 @@ impl Remote {
     }
 
     pub fn attach(&mut self, cx: &mut Context, instance: InstanceId, with: &Attachment) {
-        let Attachment { vnet, router_oui, .. } = *with;
-        self.instances.insert(instance, Instance { vnet, router_oui });
+        let Attachment { vnet, dcid, .. } = *with;
+        self.instances.insert(instance, Instance { vnet, dcid, router: with.router() });
         self.tell(cx, instance);
     }
 
@@ -147,6 +153,7 @@ impl Remote {
                 Ok(None) => return,
                 Ok(Some(Heard::Active(version))) => {
                     self.event(cx, What::Active(addr, version));
+                    self.told_no_routes &= version < Version::V2;
                     if self.peers.values().filter(|peer| peer.is_active()).count() == 1 {
                         self.log.hurry(cx);
                     }

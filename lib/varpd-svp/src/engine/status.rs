@@ -62,8 +62,14 @@ pub struct RemoteCounters {
     pub failed: u64,
     /// Lookups dropped: no host was named, or a router without `svp/router_oui`.
     pub no_underlay: u64,
+    /// Lookups of routes dropped: what the directory says cannot be.
+    pub nonsense: u64,
+    /// Lookups of routes dropped: addresses of two families.
+    pub mixed: u64,
     /// Lookups dropped: no usable connection.
     pub unreachable: u64,
+    /// Lookups of routes dropped: all connections speak version 1.
+    pub no_routes: u64,
     /// Lookups dropped: too many outstanding.
     pub busy: u64,
     /// Lookups dropped: lost with a connection, and again or with no other left.
@@ -111,11 +117,16 @@ impl RemoteCounters {
     /// A lookup was answered.
     pub(super) fn answered(&mut self, answer: &Answer) {
         let count = match answer {
-            Answer::Vl2(_) | Answer::Vl3 { .. } | Answer::Route(_) => &mut self.found,
+            Answer::Vl2(_) | Answer::Router | Answer::Vl3 { .. } | Answer::Route(_) => {
+                &mut self.found
+            }
             Answer::Drop(Drop::NotFound) => &mut self.not_found,
             Answer::Drop(Drop::Failed) => &mut self.failed,
             Answer::Drop(Drop::NoUnderlay) => &mut self.no_underlay,
+            Answer::Drop(Drop::Nonsense) => &mut self.nonsense,
+            Answer::Drop(Drop::Mixed) => &mut self.mixed,
             Answer::Drop(Drop::Unreachable) => &mut self.unreachable,
+            Answer::Drop(Drop::NoRoutes) => &mut self.no_routes,
             Answer::Drop(Drop::Busy) => &mut self.busy,
             Answer::Drop(Drop::Lost) => &mut self.lost,
             Answer::Drop(Drop::Detached) => &mut self.detached,

@@ -5,9 +5,10 @@
 use crate::rig::*;
 use overlay_abi::ids::MacAddr;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 use svp::log::{Entry, Named, Route};
+use svp::message::RouteAck;
 use svp::server::Token as Reply;
 use svp::{Id, Op, Status, Uuid, Version};
 use varpd_svp::engine::*;
@@ -79,6 +80,9 @@ impl Chaos {
         let question = match self.random.u32(0..3) {
             0 => Question::Vl2(MacAddr([self.random.u8(0..3); 6])),
             1 => Question::Vl3(ip(self.random.u8(0..3))),
+            _ if self.chance(10) => {
+                Question::Route { vlan: 3, src: AT.ip, dst: Ipv6Addr::LOCALHOST }
+            }
             _ => Question::Route { vlan: 3, src: AT.ip, dst: AT.ip },
         };
         for _ in 0..self.random.u32(0..8) {
@@ -160,6 +164,9 @@ impl Chaos {
             }
             Ask::Vl2(..) if bad => token.vl2(out, Err(status)),
             Ask::Vl3(..) if bad => token.vl3(out, Err(status)),
+            Ask::Route(_) if self.chance(30) => {
+                token.route(out, Ok(RouteAck { dst_mac: MacAddr::ZERO, ..ROUTE }));
+            }
             Ask::Route(_) if bad => token.route(out, Err(status)),
             Ask::LogRm(_) if bad => token.log_rm(out, status),
             Ask::Log(..) => {
@@ -190,7 +197,8 @@ impl Chaos {
                 dst: AT.ip,
                 src_vlan: 0,
                 dst_vlan: 0,
-                src_prefix: 120,
+                // More than there are, now and then.
+                src_prefix: self.random.u8(60..160),
                 dst_prefix: 120,
             }),
         };
@@ -247,7 +255,8 @@ impl Chaos {
                 assert!(peer.outstanding <= QUESTIONS && peer.waiting <= WAITING, "{peer:?}");
             }
             let c = remote.counters;
-            let dropped = c.not_found + c.failed + c.no_underlay + c.unreachable + c.busy + c.lost;
+            let dropped = c.not_found + c.failed + c.no_underlay + c.nonsense + c.mixed;
+            let dropped = dropped + c.unreachable + c.no_routes + c.busy + c.lost;
             let open: usize = remote.peers.iter().map(|peer| peer.outstanding).sum();
             let answered = c.found + dropped + c.detached;
             assert!(c.lookups >= answered && c.lookups - answered <= open as u64, "{remote:?}");

@@ -4,11 +4,11 @@
 use crate::rig::*;
 use overlay_abi::ids::MacAddr;
 use std::time::Duration;
-use svp::message::{RouteAck, Underlay};
-use svp::{L3Type, Status, Version};
+use svp::message::Underlay;
+use svp::{L3Type, Status};
 use varpd_svp::engine::*;
 
-const ROUTE: Question = Question::Route { vlan: 3, src: AT.ip, dst: AT.ip };
+const PACKET: Question = Question::Route { vlan: 3, src: AT.ip, dst: AT.ip };
 
 fn drop(why: Drop) -> Answer {
     Answer::Drop(why)
@@ -51,7 +51,7 @@ fn b15_whatever_is_not_ok_drops_the_packet() {
         (Status(0x8000), Drop::Failed),
     ] {
         let (mut rig, conns) = Rig::up(1);
-        for question in [Question::Vl2(MAC), Question::Vl3(ip(1)), ROUTE] {
+        for question in [Question::Vl2(MAC), Question::Vl3(ip(1)), PACKET] {
             let token = rig.lookup(question);
             let (reply, ask) = rig.asked_one(conns[0]);
             rig.reply(conns[0], |out| match ask {
@@ -152,41 +152,6 @@ fn b11_a_lost_connection_leaves_nothing_behind() {
 }
 
 #[test]
-fn routes_need_version_2() {
-    let route = RouteAck {
-        dcid: 9,
-        vnet: 7,
-        vlan: 5,
-        ul3: AT,
-        src_mac: MAC,
-        dst_mac: MacAddr([2; 6]),
-        ..RouteAck::failed(Status::OK)
-    };
-    let mut rig = Rig::new();
-    rig.attach_as(ONE, VNET, None);
-    rig.resolved(Ok(vec![ip(1), ip(2)]));
-    let (old, new) = (rig.conn_to(1).unwrap(), rig.conn_to(2).unwrap());
-    rig.activate_as(old, Version::V1);
-    let token = rig.lookup(ROUTE);
-    assert_eq!(rig.answers(), [(token, drop(Drop::Unreachable))]);
-    rig.activate_as(new, Version::V2);
-    for _ in 0..4 {
-        let token = rig.lookup(ROUTE);
-        let (reply, ask) = rig.asked_one(new);
-        assert!(matches!(ask, Ask::Route(asked) if (asked.vnet, asked.vlan) == (VNET, 3)));
-        rig.reply(new, |out| reply.route(out, Ok(route)));
-        let RouteAck { dcid, vnet, vlan, src_mac, dst_mac, .. } = route;
-        let answer = RouteAnswer { dcid, vnet, vlan, at: at(), src_mac, dst_mac };
-        assert_eq!(rig.answers(), [(token, Answer::Route(answer))]);
-    }
-    // The one that speaks 2 is lost: no other can be asked.
-    let token = rig.lookup(ROUTE);
-    rig.ended(new, None);
-    assert_eq!(rig.answers(), [(token, drop(Drop::Lost))]);
-    assert!(rig.asked(old).iter().all(|(_, ask)| !matches!(ask, Ask::Route(_))));
-}
-
-#[test]
 fn next_hops_without_underlay_are_routers() {
     let oui = Some([0x90, 0xb8, 0xd0]);
     for (oui, want) in [
@@ -242,7 +207,7 @@ fn outstanding_questions_and_waiting_bytes_are_bounded() {
     let most = limits.questions;
     let (mut rig, conns) = Rig::up(2);
     for _ in 0..3 * most {
-        rig.lookup(ROUTE);
+        rig.lookup(PACKET);
     }
     let answers = rig.answers();
     assert_eq!(answers.len(), most);

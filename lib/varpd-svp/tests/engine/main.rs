@@ -10,4 +10,5 @@ mod lookups;
 mod pool;
 mod recorded;
 mod rig;
+mod routes;
 mod streams;

@@ -368,7 +368,7 @@ pub fn b16_remotes_are_told_apart_by_every_part_of_their_key() {
     ];
     let both = keys.iter().cloned().chain(keys.iter().cloned());
     for (n, remote) in both.enumerate() {
-        let with = Attachment { remote, vnet: n as u32, router_oui: None };
+        let with = Attachment { remote, vnet: n as u32, dcid: 0, router_oui: None };
         rig.input(Input::Attach { instance: InstanceId(n as u64), with });
     }
     let status = rig.engine.status();

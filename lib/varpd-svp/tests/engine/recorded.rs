@@ -149,7 +149,7 @@ fn sessions_of_the_original_client_end_alike() {
             underlay_ip: [192, 168, 1, 1].into(),
             tls: None,
         };
-        let with = Attachment { remote, vnet: 12340, router_oui: None };
+        let with = Attachment { remote, vnet: 12340, dcid: 0, router_oui: None };
         rig.input(Input::Attach { instance: ONE, with });
         rig.resolved(Ok(vec![ip(1)]));
         let conn = rig.conn_to(1).unwrap();

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 use svp::log::Named;
-use svp::message::{RouteReq, Underlay};
+use svp::message::{RouteAck, RouteReq, Underlay};
 use svp::server::{Request, Server, Token as Reply};
 use svp::{L3Type, Status, Uuid};
 use varpd_svp::engine::*;
@@ -18,11 +18,32 @@ use varpd_svp::engine::*;
 pub const HOST: &str = "portolan.test";
 pub const PORT: u16 = 1296;
 pub const VNET: u32 = 0x12_3456;
+/// What the directory calls the data centre of this host.
+pub const DCID: u32 = 4;
 pub const ONE: InstanceId = InstanceId(1);
 pub const TWO: InstanceId = InstanceId(2);
 pub const MAC: MacAddr = MacAddr([2, 8, 0x20, 0, 0, 1]);
 pub const AT: Underlay =
     Underlay { ip: Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0xc0a8, 0x0101), port: 4789 };
+
+/// To another network, in another data centre.
+pub const ROUTE: RouteAck = RouteAck {
+    status: Status::OK,
+    dcid: 9,
+    vnet: 7,
+    vlan: 5,
+    ul3: AT,
+    src_mac: MacAddr([2, 8, 0x20, 0, 0, 9]),
+    dst_mac: MacAddr([2; 6]),
+    src_prefix: 24,
+    dst_prefix: 24,
+};
+
+/// How [`ROUTE`] is answered.
+pub fn routed() -> Answer {
+    let RouteAck { dcid, vnet, vlan, src_mac, dst_mac, .. } = ROUTE;
+    Answer::Route(RouteAnswer { dcid, vnet, vlan, at: at(), src_mac, dst_mac })
+}
 
 pub fn at() -> UnderlayAddr {
     UnderlayAddr { ip: AT.ip.octets(), port: AT.port }
@@ -191,7 +212,8 @@ impl Rig {
 
     pub fn attach_as(&mut self, instance: InstanceId, vnet: u32, router_oui: Option<[u8; 3]>) {
         let remote = RemoteKey { host: HOST.into(), port: PORT, underlay_ip: ip(200), tls: None };
-        self.input(Input::Attach { instance, with: Attachment { remote, vnet, router_oui } });
+        let with = Attachment { remote, vnet, dcid: DCID, router_oui };
+        self.input(Input::Attach { instance, with });
     }
 
     pub fn resolves(&mut self) -> Vec<RemoteId> {
@@ -413,6 +435,6 @@ pub fn good(token: Reply, ask: &Ask, out: &mut Vec<u8>) {
         Ask::Vl3(..) => token.vl3(out, Ok((MAC, AT))),
         Ask::Log(..) => token.log(out, Status::OK, []),
         Ask::LogRm(_) => token.log_rm(out, Status::OK),
-        Ask::Route(_) => token.route(out, Err(Status::NOTFOUND)),
+        Ask::Route(_) => token.route(out, Ok(ROUTE)),
     }
 }
