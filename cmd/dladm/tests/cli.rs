@@ -8,7 +8,9 @@ use fake::Fake;
 use libdladm::dlmgmt::Class;
 use overlay_abi::errno::Errno;
 use overlay_abi::target::OVERLAY_TARGET_POINT;
+use overlay_abi::target::v2::overlay_targ_route_entry_t;
 use std::process::Command;
+use zerocopy::FromZeros;
 
 /// Runs dladm with the words of `line`; returns exit status, standard output, standard error.
 fn dladm(f: &Fake, line: &str) -> (i32, String, String) {
@@ -126,6 +128,113 @@ overlay0            2:8:20:aa:0:3     drop
     );
 }
 
+/// A route from 10.1.0.2 to 10.2.0.n: to network 102, VLAN 3, guest 2:8:20:0:0:n of data center 7.
+fn route(n: u8, vlan: u16, at: Option<[u8; 4]>) -> overlay_targ_route_entry_t {
+    let ip = |v4: [u8; 4]| overlay_abi::ids::mapped(v4.into());
+    let mut r = overlay_targ_route_entry_t::new_zeroed();
+    (r.otre_addr.otl3_srcip, r.otre_addr.otl3_dstip) = (ip([10, 1, 0, 2]), ip([10, 2, 0, n]));
+    (r.otre_vlan, r.otre_route.otr_vnet, r.otre_route.otr_vlan) = (vlan, 102, 3);
+    r.otre_route.otr_srcmac = [2, 8, 0x20, 0xff, 0, 2];
+    r.otre_mac.otm_dcid = 7;
+    r.otre_mac.otm_mac = [2, 8, 0x20, 0, 0, n];
+    if let Some(at) = at {
+        (r.otre_dest.otp_ip, r.otre_dest.otp_port) = (ip(at), 4789);
+    }
+    r
+}
+
+#[test]
+fn s8_7_targets_of_data_centers_and_routes() {
+    let f = Fake::new();
+    (f.state().kernel_v2, f.state().varpd_v2) = (true, true);
+    good(&f, &format!("create-overlay -d 5 {}", FILES.split_once(' ').unwrap().1));
+    let dcid = good(&f, "show-overlay -p -o property,perm,value overlay0");
+    assert!(dcid.contains("dcid:r-:5\n"), "{dcid}");
+    for set in [
+        "2:8:20:aa:0:1=192.0.2.11:4789",
+        "2:8:20:aa:0:2=router",
+        "0/2:8:20:aa:0:3=Router",
+        "7/2:8:20:aa:0:1=192.0.2.12:4789",
+        "7/2:8:20:aa:0:9=drop",
+    ] {
+        good(&f, &format!("modify-overlay -s {set} overlay0"));
+    }
+    good(&f, "modify-overlay -d 7/2:8:20:aa:0:9 overlay0");
+    f.state().routes = vec![route(2, 0, Some([192, 0, 2, 12])), route(3, 9, None)];
+    assert_eq!(
+        good(&f, "show-overlay -t"),
+        "\
+LINK                TARGET            DESTINATION
+overlay0            2:8:20:aa:0:1     192.0.2.11:4789
+overlay0            2:8:20:aa:0:2     router
+overlay0            2:8:20:aa:0:3     router
+overlay0            7/2:8:20:aa:0:1   192.0.2.12:4789
+overlay0            10.1.0.2>10.2.0.2 192.0.2.12:4789
+overlay0            10.1.0.2@9>10.2.0.3 --
+"
+    );
+    let fields = "target,state,dcid,mac,srcip,dstip,vlan,vnet,newvlan,router,destination";
+    let out = good(&f, &format!("show-overlay -t -p -o {fields} overlay0"));
+    let rows: Vec<&str> = out.lines().collect();
+    assert_eq!(
+        rows[1..],
+        [
+            r"2\:8\:20\:aa\:0\:2:router:0:2\:8\:20\:aa\:0\:2:::::::router",
+            r"2\:8\:20\:aa\:0\:3:router:0:2\:8\:20\:aa\:0\:3:::::::router",
+            r"7/2\:8\:20\:aa\:0\:1:valid:7:2\:8\:20\:aa\:0\:1:::::::192.0.2.12\:4789",
+            r"10.1.0.2>10.2.0.2:valid:7:2\:8\:20\:0\:0\:2:10.1.0.2:10.2.0.2:0:102:3:2\:8\:20\:ff\:0\:2:192.0.2.12\:4789",
+            r"10.1.0.2@9>10.2.0.3:ask:7:2\:8\:20\:0\:0\:3:10.1.0.2:10.2.0.3:9:102:3:2\:8\:20\:ff\:0\:2:",
+        ]
+    );
+    assert!(good(&f, "show-overlay -t -o all").starts_with(
+        "LINK                TARGET            DESTINATION                               STATE  DCID"
+    ));
+}
+
+#[test]
+fn s8_7_properties_of_the_kernel_are_set_while_it_works() {
+    let f = Fake::new();
+    f.state().kernel_v2 = true;
+    good(&f, FILES);
+    let list = "vl2_cache_size=1000,route_cache_size=2000,files/config=/x";
+    good(&f, &format!("modify-overlay -p {list} overlay0"));
+    let shown = good(&f, "show-overlay -p -o property,value overlay0");
+    for line in list.split(',') {
+        assert!(shown.contains(&line.replace('=', ":")), "{line}: {shown}");
+    }
+    // Up to the first that fails.
+    bad(
+        &f,
+        "modify-overlay -p vl2_cache_size=3000,mtu=1400,route_cache_size=3000 overlay0",
+        &["failed to set property mtu for overlay device overlay0: operation not supported"],
+    );
+    let shown = good(&f, "show-overlay -p -o property,value overlay0");
+    assert!(shown.contains("vl2_cache_size:3000") && shown.contains("route_cache_size:2000"));
+}
+
+/// It is said once, not for every overlay, and what there is is shown.
+#[test]
+fn v1_varpd_on_v2_kernel_shows_what_it_knows() {
+    let f = Fake::new();
+    f.state().kernel_v2 = true;
+    good(&f, FILES);
+    good(&f, &FILES.replace("overlay0", "overlay1").replace("23", "24"));
+    good(&f, "modify-overlay -s 2:8:20:aa:0:1=192.0.2.11:4789 overlay0");
+    let (code, out, err) = dladm(&f, "show-overlay -t");
+    assert_eq!((code, out.lines().count()), (0, 3), "{out}");
+    assert_eq!(err.lines().count(), 1, "{err}");
+    assert!(err.starts_with("dladm: warning: varpd is of version 1: routes, "), "{err}");
+    bad(
+        &f,
+        "modify-overlay -d 7/2:8:20:0:0:1 overlay0",
+        &[
+            "warning: varpd is of version 1, which has no data centers and no routers",
+            "failed to flush target 7/2:8:20:0:0:1 from overlay target cache overlay0: \
+             operation not supported",
+        ],
+    );
+}
+
 #[test]
 fn fma_view() {
     let f = Fake::new();
@@ -205,7 +314,7 @@ fn defect_49_show_target_does_not_hide_errors() {
 #[test]
 fn create_overlay_option_checks() {
     let f = Fake::new();
-    let usage = "usage: create-overlay [-t] -e encap -s search -v vnetid \
+    let usage = "usage: create-overlay [-t] [-d dcid] -e encap -s search -v vnetid \
                  [-p prop=value[,...]] overlay";
     let long = "x".repeat(2048);
     let name32 = format!("{}0", "a".repeat(31));
@@ -219,6 +328,7 @@ fn create_overlay_option_checks() {
     }
     let max = u64::MAX;
     for (args, text) in [
+        ("-d x", "invalid data center id: x".to_owned()),
         ("-v 0x17", "couldn't parse virtual networkd id: 0x17".to_owned()),
         (&format!("-v {max}0"), format!("virtual networkd id too large: {max}0")),
         (&format!("-p {long}"), format!("property list too long '{long}'")),
@@ -296,7 +406,7 @@ fn modify_overlay_sets_a_property_of_the_search_plugin() {
     bad(
         &f,
         "modify-overlay --prop files/config=/x overlay0",
-        &["failed to set property files/config of overlay overlay0: operation failed"],
+        &["failed to set property files/config for overlay device overlay0: operation failed"],
     );
 }
 
@@ -312,11 +422,19 @@ fn modify_overlay_option_checks() {
         ("-d zz overlay0", "invalid mac address: zz"),
         ("-s zz=1 overlay0", "invalid mac address: zz"),
         ("-p files/config overlay0", "invalid overlay property: files/config"),
-        ("-p a=1,b=2 overlay0", "invalid overlay property: a=1,b=2"),
+        ("-d 7/zz overlay0", "invalid mac address: zz"),
+        ("-d 4294967296/2:8:20:0:0:1 overlay0", "invalid data center id: 4294967296"),
+        ("-d /2:8:20:0:0:1 overlay0", "invalid data center id: "),
+        ("-s 7/7/2:8:20:0:0:1=drop overlay0", "invalid mac specification: 7/7/2:8:20:0:0:1"),
         ("-p a=1,2 overlay0", "invalid overlay property: a=1,2"),
         (
             "-p mtu=1400 overlay0",
-            "failed to set property mtu of overlay overlay0: object not found",
+            "failed to set property mtu for overlay device overlay0: operation not supported",
+        ),
+        (
+            "-p route_cache_size=1000 overlay0",
+            "failed to set property route_cache_size for overlay device overlay0: \
+             object not found",
         ),
         ("-f", "missing required overlay device"),
         ("-f overlay0 overlay1", "only one overlay device may be specified"),

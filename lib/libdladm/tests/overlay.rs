@@ -6,11 +6,13 @@ mod fake;
 
 use fake::Fake;
 use libdladm::dlmgmt::{Class, Flags};
-use libdladm::overlay::{self, Create, PropArg};
+use libdladm::overlay::{self, Create, Entry, Guest, PropArg};
 use libdladm::{Failure, Handle, Status, link, vnic};
 use overlay_abi::errno::Errno;
 use overlay_abi::ids::{LinkId, MacAddr, VnetId};
 use overlay_abi::target::OVERLAY_TARGET_POINT;
+use overlay_abi::target::v2::overlay_targ_route_entry_t;
+use zerocopy::FromZeros;
 
 fn props(text: &str) -> Vec<PropArg> {
     text.split_whitespace()
@@ -26,7 +28,7 @@ fn try_create(h: &Handle, name: &str, search: &str, p: &str) -> Result<LinkId, F
     let vnetid = VnetId(23);
     overlay::create(
         h,
-        &Create { name, encap: "vxlan", search, vnetid, props: &props, temporary: false },
+        &Create { name, encap: "vxlan", search, vnetid, dcid: 0, props: &props, temporary: false },
     )
 }
 
@@ -153,12 +155,23 @@ fn defect_44_varpd_getprop_error_is_the_one_returned() {
     assert!(values[8].1.is_ok(), "the walk goes on");
 }
 
+/// An address of the link's own data center.
+fn here(mac: MacAddr) -> Guest {
+    Guest { dcid: 0, mac }
+}
+
+/// Address and destination of an entry that is no route.
+fn texts(entry: &Entry) -> (String, String) {
+    let Entry::Target(t) = entry else { panic!("{entry:?}") };
+    (t.guest_text(), t.dest_text())
+}
+
 #[test]
 fn defect_45_cache_set_reports_what_it_cannot_parse() {
     let f = Fake::new();
     let h = Handle::open(&f.root).unwrap();
     let id = try_create(&h, "o0", "direct", DIRECT).unwrap();
-    let mac: MacAddr = "2:8:20:aa:0:1".parse().unwrap();
+    let mac = here("2:8:20:aa:0:1".parse().unwrap());
     for bad in ["", "192.0.2.1", "x:1", "192.0.2.1:x", "2001:db8::9", "dropped", "192.0.2.1,4789"] {
         let failure = overlay::cache_set(&h, id, mac, bad).unwrap_err();
         assert_eq!(failure.status, Status::BadArg, "{bad}");
@@ -172,7 +185,7 @@ fn defect_45_cache_set_reports_what_it_cannot_parse() {
     ] {
         overlay::cache_set(&h, id, mac, value).unwrap();
         let t = overlay::cache_get(&h, id, mac).unwrap();
-        assert_eq!((t.mac_text(), t.dest_text()), ("2:8:20:aa:0:1".into(), shown.into()));
+        assert_eq!((t.guest_text(), t.dest_text()), ("2:8:20:aa:0:1".into(), shown.into()));
     }
     f.state().dest = 7;
     overlay::cache_set(&h, id, mac, "2:8:20:0:0:9,[::1]:80").unwrap();
@@ -231,7 +244,8 @@ fn defect_49_a_property_without_a_value_is_an_error() {
     for name in ["direct/dest_ip", "mtu"] {
         let props = [PropArg { name: name.into(), values: vec![] }];
         let (encap, search, vnetid) = ("vxlan", "direct", VnetId(1));
-        let spec = Create { name: "o0", encap, search, vnetid, props: &props, temporary: true };
+        let spec =
+            Create { name: "o0", encap, search, vnetid, dcid: 0, props: &props, temporary: true };
         let failure = overlay::create(&h, &spec).unwrap_err();
         assert_eq!(failure.status, Status::BadArg);
         assert!(failure.details[0].ends_with(name), "{failure:?}");
@@ -311,24 +325,117 @@ fn the_cache_is_walked_to_its_end() {
     let h = Handle::open(&f.root).unwrap();
     let id = try_create(&h, "o0", "direct", DIRECT).unwrap();
     for n in 0..10 {
-        let mac = MacAddr([2, 8, 0x20, 0, 0, n]);
+        let mac = here(MacAddr([2, 8, 0x20, 0, 0, n]));
         overlay::cache_set(&h, id, mac, &format!("192.0.2.{}:4789", n + 1)).unwrap();
     }
     let mut seen = Vec::new();
-    overlay::walk_cache(&h, id, |t| seen.push((t.mac_text(), t.dest_text()))).unwrap();
+    assert_eq!(overlay::walk_cache(&h, id, |e| seen.push(texts(e))), Ok(true));
     assert_eq!(seen.len(), 10);
     assert_eq!(seen[9], ("2:8:20:0:0:9".into(), "192.0.2.10:4789".into()));
-    overlay::cache_delete(&h, id, MacAddr([2, 8, 0x20, 0, 0, 9])).unwrap();
-    let gone = overlay::cache_delete(&h, id, MacAddr([2, 8, 0x20, 0, 0, 9])).unwrap_err();
+    overlay::cache_delete(&h, id, here(MacAddr([2, 8, 0x20, 0, 0, 9]))).unwrap();
+    let gone = overlay::cache_delete(&h, id, here(MacAddr([2, 8, 0x20, 0, 0, 9]))).unwrap_err();
     assert_eq!(gone.status, Status::NotFound);
     overlay::cache_flush(&h, id).unwrap();
     assert!(f.state().cache.is_empty());
 
-    overlay::cache_set(&h, id, MacAddr::ZERO, "192.0.2.99:4789").unwrap();
+    overlay::cache_set(&h, id, here(MacAddr::ZERO), "192.0.2.99:4789").unwrap();
     f.state().mode = OVERLAY_TARGET_POINT;
     let mut seen = Vec::new();
-    overlay::walk_cache(&h, id, |t| seen.push((t.mac_text(), t.dest_text()))).unwrap();
+    assert_eq!(overlay::walk_cache(&h, id, |e| seen.push(texts(e))), Ok(true));
     assert_eq!(seen, [("*:*:*:*:*:*".into(), "192.0.2.99:4789".into())]);
+}
+
+/// With a varpd and a kernel of version 2.
+#[test]
+fn s8_7_entries_of_other_data_centers_routers_and_routes() {
+    let f = Fake::new();
+    (f.state().kernel_v2, f.state().varpd_v2) = (true, true);
+    let h = Handle::open(&f.root).unwrap();
+    let id = try_create(&h, "o0", "direct", DIRECT).unwrap();
+    let mac = |n| MacAddr([2, 8, 0x20, 0, 0, n]);
+    overlay::cache_set(&h, id, here(mac(1)), "192.0.2.1:4789").unwrap();
+    overlay::cache_set(&h, id, here(mac(2)), "ROUTER").unwrap();
+    for n in 3..9 {
+        let guest = Guest { dcid: 7, mac: mac(n) };
+        overlay::cache_set(&h, id, guest, &format!("192.0.2.{n}:4789")).unwrap();
+        assert_eq!(overlay::cache_get(&h, id, guest).unwrap().guest, Some(guest));
+    }
+    overlay::cache_delete(&h, id, Guest { dcid: 7, mac: mac(8) }).unwrap();
+    let mut routes = Vec::new();
+    for n in 1..6 {
+        let mut route = overlay_targ_route_entry_t::new_zeroed();
+        route.otre_addr.otl3_dstip[15] = n;
+        route.otre_mac.otm_dcid = if n == 1 { 0 } else { 7 };
+        routes.push(route);
+    }
+    f.state().routes = routes;
+    let mut seen = Vec::new();
+    assert_eq!(overlay::walk_cache(&h, id, |e| seen.push(*e)), Ok(true));
+    let targets: Vec<_> =
+        seen.iter().filter(|e| matches!(e, Entry::Target(_))).map(texts).collect();
+    assert_eq!(targets.len(), 7);
+    assert_eq!(targets[0], ("2:8:20:0:0:1".into(), "192.0.2.1:4789".into()));
+    assert_eq!(targets[1], ("2:8:20:0:0:2".into(), "router".into()));
+    assert_eq!(targets[6], ("7/2:8:20:0:0:7".into(), "192.0.2.7:4789".into()));
+    let routes: Vec<_> = seen
+        .iter()
+        .filter_map(
+            |e| if let Entry::Route(r) = e { Some((r.dst.to_string(), r.at)) } else { None },
+        )
+        .collect();
+    assert_eq!(routes.len(), 5);
+    assert_eq!(routes[4], ("::5".to_owned(), None));
+}
+
+/// What is of version 1 is named, and the words of version 1 are spoken with it.
+#[test]
+fn v1_varpd_and_v1_kernel_say_what_they_do_not_have() {
+    for (kernel, varpd, what) in
+        [(false, false, "varpd"), (true, false, "varpd"), (false, true, "the kernel")]
+    {
+        let f = Fake::new();
+        (f.state().kernel_v2, f.state().varpd_v2) = (kernel, varpd);
+        let h = Handle::open(&f.root).unwrap();
+        let id = try_create(&h, "o0", "direct", DIRECT).unwrap();
+        let mac: MacAddr = "2:8:20:0:0:1".parse().unwrap();
+        let far = Guest { dcid: 7, mac };
+        let details =
+            vec![format!("{what} is of version 1, which has no data centers and no routers")];
+        let refused = Err(Failure { status: Status::NotSup, details });
+        assert_eq!(overlay::cache_set(&h, id, far, "192.0.2.1:4789"), refused);
+        assert_eq!(overlay::cache_set(&h, id, here(mac), "router"), refused);
+        assert_eq!(overlay::cache_delete(&h, id, far), refused);
+        assert_eq!(overlay::cache_get(&h, id, far).map(drop), refused);
+        overlay::cache_set(&h, id, here(mac), "192.0.2.1:4789").unwrap();
+        let mut seen = Vec::new();
+        // A kernel of version 1 has nothing that is not told.
+        assert_eq!(overlay::walk_cache(&h, id, |e| seen.push(texts(e))), Ok(!kernel));
+        assert_eq!(seen, [("2:8:20:0:0:1".into(), "192.0.2.1:4789".into())]);
+        overlay::cache_delete(&h, id, here(mac)).unwrap();
+    }
+}
+
+#[test]
+fn s8_7_a_data_center_wants_a_kernel_that_knows_them() {
+    let f = Fake::new();
+    let h = Handle::open(&f.root).unwrap();
+    let props = [];
+    let spec = Create {
+        name: "o0",
+        encap: "vxlan",
+        search: "direct",
+        vnetid: VnetId(1),
+        dcid: 7,
+        props: &props,
+        temporary: false,
+    };
+    let failure = overlay::create(&h, &spec).unwrap_err();
+    assert_eq!(failure.status, Status::NotSup);
+    assert_eq!(failure.details, ["the kernel is of version 1, which has no data centers"]);
+    assert!(f.state().overlays.is_empty() && h.by_name("o0").is_err());
+    f.state().kernel_v2 = true;
+    let failure = overlay::create(&h, &spec).unwrap_err();
+    assert_eq!(failure.status, Status::TryAgain, "properties are missing, nothing else");
 }
 
 #[test]

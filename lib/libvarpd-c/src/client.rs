@@ -7,7 +7,7 @@ use libvarpd::token::{Token, Tokens};
 use libvarpd_client::{CacheEntry, Client};
 use overlay_abi::door::varpd_client_cache_entry_t;
 use overlay_abi::errno::Errno;
-use overlay_abi::ids::{LinkId, MacAddr, UnderlayAddr, VarpdId};
+use overlay_abi::ids::{LinkId, MacAddr, VarpdId};
 use overlay_abi::target::OVERLAY_TARGET_CACHE_DROP;
 use std::ffi::{c_char, c_int, c_uint, c_void};
 use std::sync::Arc;
@@ -185,7 +185,7 @@ pub unsafe extern "C" fn libvarpd_c_instance_cache_get(
     with(handle, |client| {
         // SAFETY: by contract.
         let (key, entry) = unsafe { (mac(key)?, out(entry)?) };
-        *entry = to_c(&client.cache_get(VarpdId(id), key)?);
+        *entry = (&client.cache_get(VarpdId(id), key)?).into();
         Ok(())
     })
 }
@@ -224,7 +224,7 @@ pub unsafe extern "C" fn libvarpd_c_instance_cache_walk(
         let callback = callback.ok_or(Errno::EINVAL)?;
         client.cache_walk(VarpdId(id), |mac, entry| {
             // SAFETY: by contract; key and entry live during the call.
-            unsafe { callback(handle, id, &mac.0, &to_c(entry), arg) == 0 }
+            unsafe { callback(handle, id, &mac.0, &entry.into(), arg) == 0 }
         })
     })
 }
@@ -236,23 +236,9 @@ unsafe fn mac(mac: *const ether_addr) -> Result<MacAddr, Errno> {
     unsafe { mac.as_ref() }.map(|mac| MacAddr(*mac)).ok_or(Errno::EINVAL)
 }
 
-fn to_c(entry: &CacheEntry) -> varpd_client_cache_entry_t {
-    varpd_client_cache_entry_t {
-        vcp_mac: entry.mac.0,
-        vcp_flags: if entry.drop { OVERLAY_TARGET_CACHE_DROP } else { 0 },
-        vcp_ip: entry.addr.ip,
-        vcp_port: entry.addr.port,
-        vcp_pad: [0; 2],
-    }
-}
-
 fn from_c(entry: &varpd_client_cache_entry_t) -> Result<CacheEntry, Errno> {
     if entry.vcp_flags & !OVERLAY_TARGET_CACHE_DROP != 0 {
         return Err(Errno::EINVAL);
     }
-    Ok(CacheEntry {
-        drop: entry.vcp_flags != 0,
-        mac: MacAddr(entry.vcp_mac),
-        addr: UnderlayAddr { ip: entry.vcp_ip, port: entry.vcp_port },
-    })
+    Ok(entry.into())
 }

@@ -10,6 +10,8 @@
 //!
 //! * *instance*: one plugin object in varpd, bound to one overlay link.
 //! * *unset*: a property without a value; here an empty vector.
+//! * *v1*, *v2*: what there was before and what came with routed overlays. Where a call says nothing
+//!   of it any varpd takes it; the calls of [`routed`] want a varpd and a kernel of version 2.
 //!
 //! # Invariants
 //!
@@ -19,13 +21,15 @@
 //!   than it holds is [`Errno::EPROTO`].
 //! * `EBADF` from any method means that this varpd is gone; a new client must be opened.
 
+mod cache;
+pub mod routed;
+
+pub use cache::CacheEntry;
+
 use devctl::Root;
 use overlay_abi::door::*;
 use overlay_abi::errno::Errno;
-use overlay_abi::ids::{LinkId, MacAddr, UnderlayAddr, VarpdId};
-use overlay_abi::target::{
-    OVERLAY_TARGET_CACHE_DROP, overlay_targ_cache_entry_t, overlay_target_point_t,
-};
+use overlay_abi::ids::{LinkId, VarpdId};
 use overlay_abi::{c_name, to_c_name};
 use std::path::Path;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
@@ -36,37 +40,12 @@ const _: () = assert!(size_of::<usize>() == 8, "messages are laid out for 64-bit
 const HEADER: usize = 8;
 /// Entries asked for by one step of a walk.
 const WALK: usize = 100;
+const _: () = assert!(WALK as u64 <= VARPD_WALK_MAX);
 
 /// An open door. Calls from several threads run in parallel.
 #[derive(Debug)]
 pub struct Client {
     door: door::Client,
-}
-
-/// An entry of the target cache: where frames for one guest address go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CacheEntry {
-    /// They go nowhere; the other members are zero.
-    pub drop: bool,
-    /// Ethernet address of the destination, if destinations have one.
-    pub mac: MacAddr,
-    /// IP address and port of the destination.
-    pub addr: UnderlayAddr,
-}
-
-impl CacheEntry {
-    /// The entry that drops every frame.
-    pub fn drop() -> CacheEntry {
-        CacheEntry { drop: true, mac: MacAddr::ZERO, addr: UnderlayAddr { ip: [0; 16], port: 0 } }
-    }
-
-    fn new(flags: u16, mac: [u8; 6], ip: [u8; 16], port: u16) -> CacheEntry {
-        CacheEntry {
-            drop: flags & OVERLAY_TARGET_CACHE_DROP != 0,
-            mac: MacAddr(mac),
-            addr: UnderlayAddr { ip, port },
-        }
-    }
 }
 
 impl Client {
@@ -122,85 +101,6 @@ impl Client {
         let mut arg = varpd_client_target_mode_arg_t { vtma_id: id.0, vtma_dest: 0, vtma_mode: 0 };
         self.call(VARPD_CLIENT_TARGET_MODE, &mut arg)?;
         Ok((arg.vtma_dest, arg.vtma_mode))
-    }
-
-    /// Forgets all entries of the link's target cache.
-    ///
-    /// # Errors
-    /// `EPERM`; `ENOENT`; `ENXIO`: not activated; `ENOTSUP`: a point-to-point link.
-    pub fn cache_flush(&self, id: VarpdId) -> Result<(), Errno> {
-        self.cache(VARPD_CLIENT_CACHE_FLUSH, id, MacAddr::ZERO, None).map(|_| ())
-    }
-
-    /// Forgets the entry of one address; errors as [`Client::cache_flush`], `ENOENT` also without
-    /// it.
-    pub fn cache_delete(&self, id: VarpdId, mac: MacAddr) -> Result<(), Errno> {
-        self.cache(VARPD_CLIENT_CACHE_DELETE, id, mac, None).map(|_| ())
-    }
-
-    /// The entry of one address, on a point-to-point link its destination. `ENOENT`, `ENXIO`.
-    pub fn cache_get(&self, id: VarpdId, mac: MacAddr) -> Result<CacheEntry, Errno> {
-        self.cache(VARPD_CLIENT_CACHE_GET, id, mac, None)
-    }
-
-    /// Sets the entry of one address; errors as [`Client::cache_flush`].
-    pub fn cache_set(&self, id: VarpdId, mac: MacAddr, entry: &CacheEntry) -> Result<(), Errno> {
-        self.cache(VARPD_CLIENT_CACHE_SET, id, mac, Some(entry)).map(|_| ())
-    }
-
-    fn cache(
-        &self,
-        command: u32,
-        id: VarpdId,
-        mac: MacAddr,
-        entry: Option<&CacheEntry>,
-    ) -> Result<CacheEntry, Errno> {
-        let mut arg = varpd_client_target_cache_arg_t::new_zeroed();
-        arg.vtca_id = id.0;
-        arg.vtca_key = mac.0;
-        if let Some(entry) = entry {
-            let e = &mut arg.vtca_entry;
-            e.vcp_mac = entry.mac.0;
-            e.vcp_flags = if entry.drop { OVERLAY_TARGET_CACHE_DROP } else { 0 };
-            e.vcp_ip = entry.addr.ip;
-            e.vcp_port = entry.addr.port;
-        }
-        self.call(command, &mut arg)?;
-        let e = &arg.vtca_entry;
-        Ok(CacheEntry::new(e.vcp_flags, e.vcp_mac, e.vcp_ip, e.vcp_port))
-    }
-
-    /// Calls `each` for every entry in order of addresses until it returns false. A point-to-point
-    /// link has one entry, with a zero address.
-    pub fn cache_walk(
-        &self,
-        id: VarpdId,
-        mut each: impl FnMut(MacAddr, &CacheEntry) -> bool,
-    ) -> Result<(), Errno> {
-        let mut walk =
-            varpd_client_target_walk_arg_t { vtcw_id: id.0, vtcw_marker: 0, vtcw_count: 0 };
-        loop {
-            walk.vtcw_count = WALK as u64;
-            let mut message = vec![0; walk_len(WALK)];
-            put(&mut message, VARPD_CLIENT_CACHE_WALK, &walk);
-            let reply = self.exchange(&message)?;
-            walk = get(&reply)?;
-            let entries = reply.get(walk_len(0)..).ok_or(Errno::EPROTO)?;
-            let count = usize::try_from(walk.vtcw_count).map_err(|_| Errno::EPROTO)?;
-            if count == 0 {
-                return Ok(());
-            }
-            let (entries, _) =
-                <[overlay_targ_cache_entry_t]>::ref_from_prefix_with_elems(entries, count)
-                    .map_err(|_| Errno::EPROTO)?;
-            for entry in entries {
-                let overlay_target_point_t { otp_mac, otp_ip, otp_port, .. } = entry.otce_dest;
-                let value = CacheEntry::new(entry.otce_flags, otp_mac, otp_ip, otp_port);
-                if !each(entry.mac(), &value) {
-                    return Ok(());
-                }
-            }
-        }
     }
 
     /// How many properties an instance has.
@@ -303,11 +203,17 @@ impl Client {
 
     /// Calls the door and looks at the error of the reply.
     fn exchange(&self, message: &[u8]) -> Result<Vec<u8>, Errno> {
+        let (reply, header) = self.reply(message)?;
+        Errno::check(header.vce_errno as i32)?;
+        Ok(reply)
+    }
+
+    /// Calls the door.
+    fn reply(&self, message: &[u8]) -> Result<(Vec<u8>, varpd_client_eresp_t), Errno> {
         let reply = self.door.call(message).map_err(errno)?;
         let (header, _) =
             varpd_client_eresp_t::read_from_prefix(&reply).map_err(|_| Errno::EPROTO)?;
-        Errno::check(header.vce_errno as i32)?;
-        Ok(reply)
+        Ok((reply, header))
     }
 }
 
@@ -325,6 +231,15 @@ fn put<T: IntoBytes + Immutable>(message: &mut [u8], command: u32, arg: &T) {
 fn get<T: FromBytes>(reply: &[u8]) -> Result<T, Errno> {
     let un = reply.get(HEADER..).ok_or(Errno::EPROTO)?;
     T::read_from_prefix(un).map(|(arg, _)| arg).map_err(|_| Errno::EPROTO)
+}
+
+/// What lies behind the structure of a walk, of which the reply says how many they are.
+fn items<T: FromBytes>(reply: &[u8], begin: usize, count: u64) -> Result<Vec<T>, Errno> {
+    let count = usize::try_from(count).map_err(|_| Errno::EPROTO)?;
+    let end = count.checked_mul(size_of::<T>()).and_then(|size| size.checked_add(begin));
+    let bytes = end.and_then(|end| reply.get(begin..end)).ok_or(Errno::EPROTO)?;
+    let item = |bytes| T::read_from_bytes(bytes).map_err(|_| Errno::EPROTO);
+    bytes.chunks_exact(size_of::<T>()).map(item).collect()
 }
 
 /// What a property is.

@@ -223,7 +223,7 @@ fn defect_33_a_walk_gets_no_more_than_there_is_room_for() {
     let mut seen = Vec::new();
     host.client
         .cache_walk(overlay_abi::ids::VarpdId(id), |mac, entry| {
-            seen.push((mac.0[5], entry.addr.port));
+            seen.push((mac.0[5], entry.addr().unwrap().port));
             true
         })
         .unwrap();
@@ -237,11 +237,11 @@ fn cache_commands_reach_the_kernel() {
     let id = host.instance(1, "test");
     let (c, mac) = (&host.client, MacAddr([2, 0, 0, 0, 0, 9]));
     let addr = "[2001:db8::9]:4789".parse::<std::net::SocketAddr>().unwrap().into();
-    let entry = CacheEntry { drop: false, mac: MacAddr([1; 6]), addr };
+    let entry = CacheEntry::To { mac: MacAddr([1; 6]), addr };
     c.cache_set(id, mac, &entry).unwrap();
     assert_eq!(c.cache_get(id, mac), Ok(entry));
-    c.cache_set(id, mac, &CacheEntry::drop()).unwrap();
-    assert_eq!(c.cache_get(id, mac), Ok(CacheEntry::drop()));
+    c.cache_set(id, mac, &CacheEntry::Drop).unwrap();
+    assert_eq!(c.cache_get(id, mac), Ok(CacheEntry::Drop));
     c.cache_delete(id, mac).unwrap();
     assert_eq!(c.cache_delete(id, mac), Err(Errno::ENOENT));
     c.cache_set(id, mac, &entry).unwrap();

@@ -74,7 +74,7 @@ fn every_command_wants_an_instance() {
     assert_eq!(c.cache_flush(id), none);
     assert_eq!(c.cache_delete(id, mac), none);
     assert_eq!(c.cache_get(id, mac), Err(Errno::ENOENT));
-    assert_eq!(c.cache_set(id, mac, &libvarpd_client::CacheEntry::drop()), none);
+    assert_eq!(c.cache_set(id, mac, &libvarpd_client::CacheEntry::Drop), none);
     assert_eq!(c.cache_walk(id, |_, _| true), none);
 }
 

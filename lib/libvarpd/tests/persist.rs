@@ -124,7 +124,7 @@ fn an_association_is_kept_and_its_cache_renewed() {
     let mut host = Host::with_c_plugins(&[&["NAME=\"one\""], &["NAME=\"two\"", "MODE=1"]]);
     host.persist();
     let (a, b) = (active(&host, 1, "one"), active(&host, 2, "two"));
-    let entry = libvarpd_client::CacheEntry::drop();
+    let entry = libvarpd_client::CacheEntry::Drop;
     host.client.cache_set(a, overlay_abi::ids::MacAddr([2; 6]), &entry).unwrap();
     host.restart();
     host.kernel.wait("the cache is flushed", |s| s.links[&1].cache.is_empty());

@@ -15,8 +15,11 @@ mod dest;
 mod prop;
 mod value;
 
-pub use cache::{Target, cache_delete, cache_flush, cache_get, cache_set, walk_cache};
+pub use cache::{
+    Entry, Place, Target, cache_delete, cache_flush, cache_get, cache_set, walk_cache,
+};
 pub use dest::{D_ETHERNET, D_IP, D_PORT, Dest};
+pub use libvarpd_client::routed::{Guest, Route};
 pub use prop::{Prop, walk_prop};
 pub use value::{format as format_value, format_possible, parse as parse_value};
 
@@ -47,6 +50,8 @@ pub struct Create<'a> {
     pub search: &'a str,
     /// Virtual network id.
     pub vnetid: VnetId,
+    /// Data center, 0 for none.
+    pub dcid: u32,
     /// Properties. Those whose names start with the lookup plugin's name and a `/` are varpd's.
     pub props: &'a [PropArg],
     /// Not to be remembered over a reboot.
@@ -88,12 +93,17 @@ impl Making<'_> {
         let linkid = self.linkid;
         let mut arg = overlay_ioc_create_t {
             oic_linkid: linkid.0,
-            oic_dcid: 0,
+            oic_dcid: spec.dcid,
             oic_vnetid: spec.vnetid.0,
             oic_encap: encap,
         };
         self.h.dld.ioctl_with(OVERLAY_IOC_CREATE, &mut arg)?;
         self.device = true;
+        // Version 1 has a filler in its place, at which it does not look.
+        if spec.dcid != 0 && prop::dcid(self.h, linkid)? != Some(spec.dcid) {
+            details.push("the kernel is of version 1, which has no data centers".to_owned());
+            return Err(Status::NotSup);
+        }
 
         let prefix = format!("{}/", spec.search);
         let (varpd_props, kernel_props): (Vec<_>, Vec<_>) =
@@ -188,11 +198,15 @@ pub fn delete(h: &Handle, linkid: LinkId) -> Result<(), Status> {
     }
 }
 
-/// Sets a property of an overlay's search plugin while it works. Whether that has an effect is the
-/// plugin's to say.
+/// Sets a property of an overlay while it works: the driver's, if it has one of this name, else that
+/// of its search plugin. [`Status::NotSup`]: the driver's, which cannot be set then. Whether a
+/// plugin's has an effect is the plugin's to say.
 ///
-/// The details say why, if the plugin told: [`Status::NotFound`] for a property it does not have.
+/// The details say why, if the plugin told: [`Status::NotFound`] for a property that neither has.
 pub fn set_prop(h: &Handle, linkid: LinkId, arg: &PropArg) -> Result<(), Failure> {
+    if prop::is_kernel(h, linkid, arg)? {
+        return Ok(prop::set_kernel(h, linkid, arg)?);
+    }
     let instance = cache::instance(h, linkid)?;
     prop::set_varpd(&instance.varpd, instance.id, arg)
         .map_err(|e| Failure::new(e, degradation(h, linkid).into_iter().collect()))

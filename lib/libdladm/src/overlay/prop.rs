@@ -48,6 +48,15 @@ fn single(arg: &PropArg) -> Result<&str, Status> {
     }
 }
 
+/// Whether the kernel has a property of this name.
+pub(super) fn is_kernel(h: &Handle, linkid: LinkId, arg: &PropArg) -> Result<bool, Status> {
+    match kernel_info(h, linkid, -1, to_c_name(&arg.name).ok_or(Status::BadArg)?) {
+        Ok(_) => Ok(true),
+        Err(Errno::ENOENT) => Ok(false),
+        Err(e) => Err(e.into()),
+    }
+}
+
 /// Sets a kernel property by its name.
 pub(super) fn set_kernel(h: &Handle, linkid: LinkId, arg: &PropArg) -> Result<(), Status> {
     let text = single(arg)?;
@@ -58,6 +67,19 @@ pub(super) fn set_kernel(h: &Handle, linkid: LinkId, arg: &PropArg) -> Result<()
     set.oip_size = props::put(&mut set.oip_value, &value)?;
     h.dld.ioctl_with(OVERLAY_IOC_SETPROP, &mut set)?;
     Ok(())
+}
+
+/// The data center of a link; `None` where the kernel is of version 1, which has none.
+pub(super) fn dcid(h: &Handle, linkid: LinkId) -> Result<Option<u32>, Errno> {
+    let name = to_c_name("dcid").unwrap_or([0; OVERLAY_PROP_NAMELEN]);
+    let id = match kernel_info(h, linkid, -1, name) {
+        Ok(info) => info.oipi_id,
+        Err(Errno::ENOENT) => return Ok(None),
+        Err(e) => return Err(e),
+    };
+    let value = kernel_value(h, linkid, id)?;
+    let dcid = props::uint(&value).and_then(|dcid| u32::try_from(dcid).ok());
+    dcid.map(Some).ok_or(Errno::EPROTO)
 }
 
 fn empty_prop(linkid: LinkId, id: i32) -> overlay_ioc_prop_t {
@@ -108,19 +130,20 @@ pub(super) fn kernel_props(
 
 fn kernel_prop(h: &Handle, linkid: LinkId, id: i32) -> Result<Prop, Errno> {
     let info = kernel_info(h, linkid, id, [0; OVERLAY_PROP_NAMELEN])?;
-    let mut get = empty_prop(linkid, id);
-    let value = h
-        .dld
-        .ioctl_with(OVERLAY_IOC_GETPROP, &mut get)
-        .map(|_| sized(&get.oip_value, get.oip_size));
     Ok(Prop {
         name: c_text(&info.oipi_name),
         kind: info.oipi_type,
         perm: info.oipi_prot,
         default: sized(&info.oipi_default, info.oipi_defsize),
         possible: info.oipi_poss.to_vec(),
-        value,
+        value: kernel_value(h, linkid, id),
     })
+}
+
+fn kernel_value(h: &Handle, linkid: LinkId, id: i32) -> Result<Vec<u8>, Errno> {
+    let mut get = empty_prop(linkid, id);
+    h.dld.ioctl_with(OVERLAY_IOC_GETPROP, &mut get)?;
+    Ok(sized(&get.oip_value, get.oip_size))
 }
 
 /// Sets a varpd property by its name.

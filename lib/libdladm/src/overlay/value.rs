@@ -3,7 +3,7 @@
 
 use super::dest::parse_ip;
 use crate::Status;
-use overlay_abi::ids;
+use overlay_abi::ids::{self, MacAddr};
 use overlay_abi::props::*;
 
 /// What stands for a value that is not set.
@@ -14,7 +14,7 @@ const MALFORMED: &str = "?";
 /// The bytes of `text` as a property of that type.
 ///
 /// Numbers are decimal and take the whole text; INT may have a `-` in front. An IP address is tried
-/// as IPv6 first. [`Status::BadArg`] for anything else.
+/// as IPv6 first. An Ethernet address has six groups. [`Status::BadArg`] for anything else.
 pub fn parse(kind: u32, text: &str) -> Result<Vec<u8>, Status> {
     let bytes = match kind {
         OVERLAY_PROP_T_INT => {
@@ -30,6 +30,7 @@ pub fn parse(kind: u32, text: &str) -> Result<Vec<u8>, Status> {
         OVERLAY_PROP_T_STRING if text.len() < OVERLAY_PROP_SIZEMAX && !text.contains('\0') => {
             [text.as_bytes(), &[0]].concat()
         }
+        OVERLAY_PROP_T_ETHER => text.parse::<MacAddr>().map_err(|_| Status::BadArg)?.0.to_vec(),
         _ => return Err(Status::BadArg),
     };
     Ok(bytes)
@@ -51,6 +52,7 @@ pub fn format(kind: u32, value: &[u8]) -> String {
         OVERLAY_PROP_T_IP => ip(value).map(|ip| ids::unmapped(ip).to_string()),
         // The driver of illumos gives `encap` without its NUL.
         OVERLAY_PROP_T_STRING => Some(crate::c_text(value)),
+        OVERLAY_PROP_T_ETHER => value.try_into().ok().map(|mac| MacAddr(mac).to_string()),
         _ => None,
     };
     text.unwrap_or_else(|| MALFORMED.to_owned())
@@ -135,7 +137,18 @@ mod tests {
         assert_eq!(format(99, &[1]), "?");
         assert_eq!(format(OVERLAY_PROP_T_UINT, &[]), "--");
         assert_eq!(format(OVERLAY_PROP_T_UINT, &4789u16.to_ne_bytes()), "4789");
-        assert_eq!(parse(5, "2:8:20:0:0:1"), Err(Status::BadArg));
+        assert_eq!(format(OVERLAY_PROP_T_ETHER, &[0; 5]), "?");
+        assert_eq!(parse(6, "2:8:20:0:0:1"), Err(Status::BadArg));
+    }
+
+    #[test]
+    fn s8_7_ethernet_addresses() {
+        let bytes = parse(OVERLAY_PROP_T_ETHER, "02:08:20:AA:0:1").unwrap();
+        assert_eq!(bytes, [2, 8, 0x20, 0xaa, 0, 1]);
+        assert_eq!(format(OVERLAY_PROP_T_ETHER, &bytes), "2:8:20:aa:0:1");
+        for bad in ["", "2:8:20:aa:0", "2:8:20:aa:0:1:2", "2:8:20:aa:0:x", "2:8:20:aa:0:100"] {
+            assert_eq!(parse(OVERLAY_PROP_T_ETHER, bad), Err(Status::BadArg), "{bad}");
+        }
     }
 
     #[test]

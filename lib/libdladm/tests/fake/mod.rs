@@ -3,6 +3,8 @@
 //! link management door with the real table, and a varpd door. What it does is little; what it was
 //! asked for it writes down in order, and any step can be made to fail.
 
+mod routed;
+
 use devctl::server::{Handle, Kernel, UserMem};
 use devctl::{Model, OpenFlags, PeerCred, Root};
 use libdladm::dlmgmt;
@@ -86,6 +88,13 @@ pub struct State {
     pub cache: BTreeMap<[u8; 6], varpd_client_cache_entry_t>,
     pub dest: u32,
     pub mode: u32,
+    /// Whether the kernel is of version 2.
+    pub kernel_v2: bool,
+    /// Whether varpd is.
+    pub varpd_v2: bool,
+    /// Entries that only version 2 has words for.
+    pub guests: BTreeMap<(u32, [u8; 6]), varpd_client_cache_entry_t>,
+    pub routes: Vec<overlay_abi::target::v2::overlay_targ_route_entry_t>,
     /// Steps taken, such as `dld SETPROP mtu`.
     pub log: Vec<String>,
     /// Steps that fail, by their text in the log.
@@ -189,22 +198,30 @@ impl Fake {
 }
 
 /// A new device, as the overlay driver makes it with vxlan.
-fn new_overlay(vnetid: u64, encap: &str) -> FakeOverlay {
+fn new_overlay(vnetid: u64, dcid: Option<u32>, encap: &str) -> FakeOverlay {
     let (uint, ip, string) = (OVERLAY_PROP_T_UINT, OVERLAY_PROP_T_IP, OVERLAY_PROP_T_STRING);
     let (r, rw, rrw) = (OVERLAY_PROP_PERM_READ, OVERLAY_PROP_PERM_RW, OVERLAY_PROP_PERM_RRW);
     let port = 4789u16.to_ne_bytes();
-    let props = vec![
+    let mut props = vec![
         prop("mtu", uint, rw, &1400u32.to_ne_bytes())
             .default(&1400u32.to_ne_bytes())
             .range(576, 8900),
         prop("vnetid", uint, rw, &vnetid.to_ne_bytes()),
         prop("encap", string, r, encap.as_bytes()).texts(&["vxlan"]),
         prop("varpd/id", uint, r, &[]),
+    ];
+    if let Some(dcid) = dcid {
+        props.push(prop("dcid", uint, r, &dcid.to_ne_bytes()));
+        for (name, size) in [("vl2_cache_size", 65536u32), ("route_cache_size", 65536)] {
+            props.push(prop(name, uint, rw, &size.to_ne_bytes()).range(256, 4_194_304));
+        }
+    }
+    props.extend([
         prop("vxlan/listen_ip", ip, rrw, &[]),
         prop("vxlan/listen_port", uint, rrw, &u64::from(4789u16).to_ne_bytes())
             .default(&port)
             .range(1, 65535),
-    ];
+    ]);
     FakeOverlay { props, active: false, degraded: None }
 }
 
@@ -268,7 +285,8 @@ fn ioctl(s: &mut State, cmd: u32, addr: u64, mem: &dyn UserMem) -> Result<(), Er
             if encap != "vxlan" {
                 return Err(Errno::ENOENT);
             }
-            s.overlays.insert(a.oic_linkid, new_overlay(a.oic_vnetid, encap));
+            let dcid = s.kernel_v2.then_some(a.oic_dcid);
+            s.overlays.insert(a.oic_linkid, new_overlay(a.oic_vnetid, dcid, encap));
             s.mtu.insert(a.oic_linkid, 1400);
             Ok(())
         }
@@ -335,7 +353,11 @@ fn ioctl(s: &mut State, cmd: u32, addr: u64, mem: &dyn UserMem) -> Result<(), Er
             let o = s.overlays.get(&a.oip_linkid).ok_or(Errno::ENOENT)?;
             let p = o.props.get(a.oip_id as usize).ok_or(Errno::EINVAL)?;
             let writable = p.prot & OVERLAY_PROP_PERM_WRITE != 0;
+            let live = o.active && !p.name.ends_with("_cache_size");
             s.step(format!("dld SETPROP {}", p.name))?;
+            if live {
+                return Err(Errno::ENOTSUP);
+            }
             if !writable {
                 return Err(Errno::EPERM);
             }
@@ -417,6 +439,9 @@ fn ioctl(s: &mut State, cmd: u32, addr: u64, mem: &dyn UserMem) -> Result<(), Er
 fn varpd_message(s: &mut State, message: &[u8]) -> Vec<u8> {
     let mut reply = message.to_vec();
     let command = u32::from_ne_bytes(message[..4].try_into().unwrap());
+    if command >= VARPD_CLIENT_MAX {
+        return routed::message(s, command, reply);
+    }
     let result = varpd_call(s, command, &mut reply[8..]);
     let errno = result.err().map_or(0, |e| e.0);
     reply[4..8].copy_from_slice(&errno.to_ne_bytes());
