@@ -7,8 +7,8 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 root=${ROOT:-}
 state=$root/var/opt/overlay-rs
-# These come before ours in the module path.
-theirs="kernel/drv/amd64/overlay kernel/drv/overlay.conf kernel/overlay/amd64/vxlan"
+# These come before ours in the paths of modules and libraries.
+theirs="kernel/drv/amd64/overlay kernel/drv/overlay.conf kernel/overlay/amd64/vxlan lib/amd64/libvarpd.so.1"
 
 if [ -z "$root" ]; then
 	[ "$(uname -s)" = SunOS ] || { echo "$0: this is no illumos; ROOT=DIR installs elsewhere" >&2; exit 1; }
@@ -73,5 +73,9 @@ if [ -z "$root" ]; then
 	svccfg import /lib/svc/manifest/network/portolan.xml
 	svccfg import /lib/svc/manifest/network/varpd.xml
 	svcadm enable -s network/varpd
+	# The system's ipnet goes on as long as something looks at it. Ours is the next to be loaded.
+	id=$(modinfo | awk '$6 == "ipnet" { print $1 }')
+	[ -z "$id" ] || modunload -i "$id" 2>/dev/null ||
+		echo "$0: the system's ipnet is in use; ours is there after a reboot" >&2
 	echo "installed; /usr/lib/varpd/overlay-smoke tries it"
 fi

@@ -32,6 +32,9 @@ done
 rm -rf "$state"
 
 if [ -z "$root" ]; then
+	id=$(modinfo | awk '$6 == "ipnet" { print $1 }')
+	[ -z "$id" ] || modunload -i "$id" 2>/dev/null ||
+		echo "$0: our ipnet is in use; the system's is there after a reboot" >&2
 	devfsadm -i overlay 2>/dev/null || :
 	if [ -f /lib/svc/manifest/network/varpd.xml ]; then
 		svccfg import /lib/svc/manifest/network/varpd.xml

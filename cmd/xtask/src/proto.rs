@@ -181,15 +181,16 @@ pub fn files(entries: &[Entry]) -> Result<String> {
 }
 
 /// The package manifest of pkg(7): actions, one a line, for pkgdepend and pkgsend with the tree as
-/// proto area.
+/// proto area. The package of the system's own overlay has the same paths, so it cannot be there too.
 pub fn p5m(entries: &[Entry]) -> Result<String> {
     let mut text = format!(
         "set name=pkg.fmri value=pkg:/system/network/{NAME}@{}\n\
          set name=pkg.summary value=\"Overlay networks\"\n\
-         set name=pkg.description value=\"The overlay driver with VXLAN, varpd and its plugins\"\n\
+         set name=pkg.description value=\"The overlay driver with VXLAN, varpd and its plugins, ipnet\"\n\
          set name=variant.arch value=i386\n\
          license LICENSE license=CDDL-1.0\n\
-         driver name=overlay\n",
+         driver name=overlay\n\
+         depend type=exclude fmri=pkg:/system/network/overlay\n",
         env!("CARGO_PKG_VERSION")
     );
     for Entry { path, kind } in entries {
@@ -206,7 +207,9 @@ pub fn p5m(entries: &[Entry]) -> Result<String> {
                     p if p.starts_with("lib/svc/manifest") => {
                         " restart_fmri=svc:/system/manifest-import:default"
                     }
-                    p if p.starts_with("usr/kernel") => " reboot-needed=true",
+                    p if p.starts_with("usr/kernel") || p.starts_with("platform") => {
+                        " reboot-needed=true"
+                    }
                     _ => "",
                 };
                 writeln!(

@@ -68,8 +68,27 @@ fn paths_modes_and_owners() {
         "dir var/portolan 0750 netadm netadm",
         "file usr/kernel/drv/amd64/overlay 0755 root sys",
         "file usr/kernel/overlay/amd64/vxlan 0755 root sys",
+        // Before /kernel in the module path.
+        "file platform/i86pc/kernel/drv/amd64/ipnet 0755 root sys",
+        "file usr/lib/varpd/snoop 0555 root bin",
     ] {
         assert!(files.lines().any(|l| l == line), "{line}");
+    }
+}
+
+/// What every illumos has, whichever packages: no file of ours is in its place.
+#[test]
+fn what_belongs_to_every_system_is_not_replaced() {
+    for path in [
+        "kernel/drv/amd64/ipnet",
+        "kernel/drv/ipnet.conf",
+        "usr/sbin/dladm",
+        "usr/sbin/snoop",
+        "usr/share/man/man4d/ipnet.4d",
+        "usr/share/man/man8/dladm.8",
+        "usr/share/man/man8/snoop.8",
+    ] {
+        assert!(entries().iter().all(|e| e.path != path), "{path}");
     }
 }
 
@@ -86,6 +105,11 @@ fn the_package_manifest_has_an_action_for_each_entry() {
         assert_eq!(text.lines().filter(|l| l.starts_with(&action)).count(), 1, "{action}");
     }
     assert!(text.contains("\ndriver name=overlay\n"));
+    assert!(text.contains("\ndepend type=exclude fmri=pkg:/system/network/overlay\n"));
+    let modules = text.lines().filter(|l| l.ends_with(" reboot-needed=true")).count();
+    let listed =
+        entries.iter().filter(|e| matches!(&e.kind, Kind::File(_, s) if s.starts_with("kmod:")));
+    assert!(modules > listed.count(), "the modules, and overlay.conf");
 }
 
 #[test]
@@ -215,17 +239,29 @@ fn installing_puts_everything_in_place_and_uninstalling_takes_it_away() {
 #[test]
 fn what_the_system_had_comes_back() {
     let bench = Bench::new();
-    let theirs = ["kernel/drv/amd64/overlay", "usr/lib/varpd/varpd", "usr/include/sys/vxlan.h"];
-    for path in theirs {
+    let theirs = [
+        "kernel/drv/amd64/overlay",
+        "lib/amd64/libvarpd.so.1",
+        "usr/lib/varpd/varpd",
+        "usr/include/sys/vxlan.h",
+    ];
+    let untouched = ["kernel/drv/amd64/ipnet", "usr/sbin/snoop"];
+    for path in theirs.iter().chain(&untouched) {
         bench.write(path, "theirs");
     }
     bench.run("install.sh");
     bench.run("install.sh");
     assert_eq!(bench.read("kernel/drv/amd64/overlay"), None, "it would be loaded first");
-    assert_eq!(bench.read("usr/lib/varpd/varpd").unwrap(), "ours: usr/lib/varpd/varpd");
-    bench.run("uninstall.sh");
-    for path in theirs {
+    assert_eq!(bench.read("lib/amd64/libvarpd.so.1"), None, "it would be loaded first");
+    for path in untouched {
         assert_eq!(bench.read(path).as_deref(), Some("theirs"), "{path}");
     }
-    assert_eq!(bench.read("usr/lib/varpd/dladm"), None);
+    assert_eq!(bench.read("usr/lib/varpd/varpd").unwrap(), "ours: usr/lib/varpd/varpd");
+    bench.run("uninstall.sh");
+    for path in theirs.iter().chain(&untouched) {
+        assert_eq!(bench.read(path).as_deref(), Some("theirs"), "{path}");
+    }
+    for path in ["usr/lib/varpd/dladm", "platform/i86pc/kernel/drv/amd64/ipnet"] {
+        assert_eq!(bench.read(path), None, "{path}");
+    }
 }
