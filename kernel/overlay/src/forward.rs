@@ -2,7 +2,7 @@
 //! Frames for a router: forwarded by their IP addresses, without a router in the path.
 use crate::dev::{Dev, Io};
 use crate::frame::Header;
-use crate::l3::{ARP, HEAD_MAX, PARSE_MAX, Packet};
+use crate::l3::{self, HEAD_MAX, PARSE_MAX, Packet, Parsed};
 use crate::mux::Mux;
 use crate::overlay;
 use crate::stats::DropReason;
@@ -27,17 +27,9 @@ pub(crate) fn one(
     };
     let Ok(overlay) = overlay() else { return drop(DropReason::TxNoTarget, mp) };
     let Some(header) = Header::parse(&mp) else { return drop(DropReason::TxRunt, mp) };
-    if header.sap == ARP {
-        // A question to the router itself: varpd is asked each time, for nobody answers it here.
-        let key = VL2 { realm: PROBES, mac: header.dst.0 }.key();
-        return match cache.macs.look_up(&overlay.requests, key, mp, size) {
-            Found::Queued => Ok(false),
-            Found::Known(_, mp) => drop(DropReason::TxNotRoutable, mp),
-            Found::Drop(reason, mp) => drop(reason, mp),
-        };
-    }
     let packet = match read(&header, &mp, size) {
-        Ok(packet) => packet,
+        Ok(Parsed::Packet(packet)) => packet,
+        Ok(Parsed::Question) => return ask(dev, cache, &header, mp, size),
         Err(reason) => return drop(reason, mp),
     };
     match cache.route(&overlay.requests, packet.key, mp, size) {
@@ -47,13 +39,29 @@ pub(crate) fn one(
     }
 }
 
-fn read(header: &Header, mp: &Mblk, size: usize) -> Result<Packet, DropReason> {
+/// Puts a question to a router to varpd, each time, for nobody answers it here.
+#[cold]
+fn ask(dev: &Dev, cache: &Cache, header: &Header, mp: Mblk, size: usize) -> Result<bool, Blocked> {
+    let drop = |reason, mp| {
+        dev.drops.drop(reason, dev.linkid, mp, 0);
+        Ok(false)
+    };
+    let Ok(overlay) = overlay() else { return drop(DropReason::TxNoTarget, mp) };
+    let key = VL2 { realm: PROBES, mac: header.dst.0 }.key();
+    match cache.macs.look_up(&overlay.requests, key, mp, size) {
+        Found::Queued => Ok(false),
+        Found::Known(_, mp) => drop(DropReason::TxNotRoutable, mp),
+        Found::Drop(reason, mp) => drop(reason, mp),
+    }
+}
+
+fn read(header: &Header, mp: &Mblk, size: usize) -> Result<Parsed, DropReason> {
     let mut bytes = [0; PARSE_MAX];
     let front = bytes.get_mut(..size.min(PARSE_MAX)).unwrap_or_default();
     if !mp.copy_bytes(0, front) {
         return Err(DropReason::TxRunt);
     }
-    Packet::parse(header, front, size)
+    l3::parse(header, front, size)
 }
 
 fn send(
@@ -103,14 +111,16 @@ pub(crate) fn answered(
         };
         let size = mp.size();
         let header = Header::parse(&mp).ok_or(DropReason::TxRunt);
-        let result = match header.and_then(|header| read(&header, &mp, size)) {
-            Ok(packet) => send(dev, mux, mp, &packet, (hop, addr), size),
-            Err(reason) => {
+        let packet = match header.and_then(|header| read(&header, &mp, size)) {
+            Ok(Parsed::Packet(packet)) => packet,
+            // Not what began to wait.
+            other => {
+                let reason = other.err().unwrap_or(DropReason::TxNotRoutable);
                 dev.drops.drop(reason, dev.linkid, mp, 0);
                 continue;
             }
         };
-        tx::settled(dev, result, size);
+        tx::settled(dev, send(dev, mux, mp, &packet, (hop, addr), size), size);
     }
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! IP headers of frames that are routed, as bytes: read, checked, and written anew.
+//! Frames for a router, as bytes: read, checked, and their headers written anew.
 //!
 //! ```text
 //!   | dst | src | tag? | type | version .. TTL, protocol, checksum | rest: not looked at
@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Everything here is untrusted. What is not a complete header of an IP packet between two hosts is
-//! not routed.
+//! not routed. Of what is behind that header only one byte is looked at, whether it is a neighbour
+//! solicitation: that is for the router itself, like ARP.
 use crate::frame::{ETHER_HDR, Header, VLAN_HDR};
 use crate::stats::DropReason;
 use crate::target::cache::{Hop, RouteKey};
@@ -17,8 +18,7 @@ use ddi::mem::copy;
 
 const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
-/// Ethernet type of ARP.
-pub(crate) const ARP: u16 = 0x0806;
+const ARP: u16 = 0x0806;
 const VLAN: u16 = 0x8100;
 /// Bytes of an IPv4 header up to and with its checksum.
 const V4_HEAD: usize = 12;
@@ -26,9 +26,14 @@ const V4_HEAD: usize = 12;
 const V6_HEAD: usize = 8;
 const V4_MIN: usize = 20;
 const V6_LEN: usize = 40;
+const ICMPV6: u8 = 58;
+/// Type of an ICMPv6 message (RFC 4861 4.3).
+const SOLICITATION: u8 = 135;
+/// Hop limit of what has come through no router.
+const UNROUTED: u8 = 255;
 
-/// Most bytes that [`Packet::parse`] looks at.
-pub(crate) const PARSE_MAX: usize = VLAN_HDR + V6_LEN;
+/// Most bytes that [`parse`] looks at.
+pub(crate) const PARSE_MAX: usize = VLAN_HDR + V6_LEN + 1;
 /// Longest head.
 pub(crate) const HEAD_MAX: usize = VLAN_HDR + V4_HEAD;
 
@@ -43,6 +48,15 @@ impl Head {
     pub fn bytes(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or_default()
     }
+}
+
+/// What a frame for a router is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Parsed {
+    /// A question to the router itself.
+    Question,
+    /// For somebody behind it.
+    Packet(Packet),
 }
 
 /// A frame that can be routed.
@@ -78,36 +92,39 @@ fn routable(ip: u128) -> bool {
     }
 }
 
-impl Packet {
-    /// Reads a frame of `size` bytes from its first [`PARSE_MAX`], or all if it is shorter.
-    ///
-    /// # Errors
-    /// Why it must be dropped: not an IP packet between two hosts, or it may go no further.
-    pub fn parse(header: &Header, front: &[u8], size: usize) -> Result<Packet, DropReason> {
-        let l2 = header.size;
-        let room = size.saturating_sub(l2);
-        let ip = front.get(l2..).unwrap_or_default();
-        let (src, dst, ttl, head) = match header.sap {
-            IPV4 => v4(ip, room).ok_or(DropReason::TxNotRoutable)?,
-            IPV6 => v6(ip, room).ok_or(DropReason::TxNotRoutable)?,
-            _ => return Err(DropReason::TxNotRoutable),
-        };
-        if !routable(src) || !routable(dst) {
-            return Err(DropReason::TxNotRoutable);
-        }
-        if ttl <= 1 {
-            return Err(DropReason::TxTtl);
-        }
-        let len = l2.saturating_add(head);
-        let mut bytes = [0; HEAD_MAX];
-        copy(&mut bytes, front.get(..len).unwrap_or_default());
-        Ok(Packet {
-            key: RouteKey { vlan: header.vlan, src: Ip::new(src), dst: Ip::new(dst) },
-            head: Head { bytes, len },
-            l2,
-        })
+/// Reads a frame of `size` bytes from its first [`PARSE_MAX`], or all if it is shorter.
+///
+/// # Errors
+/// Why it must be dropped: it is no question to a router and not an IP packet between two hosts, or
+/// it may go no further.
+pub(crate) fn parse(header: &Header, front: &[u8], size: usize) -> Result<Parsed, DropReason> {
+    let l2 = header.size;
+    let room = size.saturating_sub(l2);
+    let ip = front.get(l2..).unwrap_or_default();
+    let (src, dst, ttl, head) = match header.sap {
+        ARP => return Ok(Parsed::Question),
+        IPV4 => v4(ip, room).ok_or(DropReason::TxNotRoutable)?,
+        IPV6 if solicits(ip) => return Ok(Parsed::Question),
+        IPV6 => v6(ip, room).ok_or(DropReason::TxNotRoutable)?,
+        _ => return Err(DropReason::TxNotRoutable),
+    };
+    if !routable(src) || !routable(dst) {
+        return Err(DropReason::TxNotRoutable);
     }
+    if ttl <= 1 {
+        return Err(DropReason::TxTtl);
+    }
+    let len = l2.saturating_add(head);
+    let mut bytes = [0; HEAD_MAX];
+    copy(&mut bytes, front.get(..len).unwrap_or_default());
+    Ok(Parsed::Packet(Packet {
+        key: RouteKey { vlan: header.vlan, src: Ip::new(src), dst: Ip::new(dst) },
+        head: Head { bytes, len },
+        l2,
+    }))
+}
 
+impl Packet {
     /// Its head when it goes to `dst` over `hop`: addresses and VLAN id changed, priority kept, TTL
     /// one less, checksum mended.
     pub fn rewritten(&self, hop: &Hop, dst: [u8; 6]) -> Head {
@@ -173,6 +190,14 @@ fn v6(ip: &[u8], room: usize) -> Option<Read> {
         return None;
     }
     Some((src, dst, hops, V6_HEAD))
+}
+
+/// Whether it is a neighbour solicitation that came through no router. Whoever answers checks the
+/// rest of it.
+fn solicits(ip: &[u8]) -> bool {
+    let kind = ip.get(V6_LEN).copied();
+    let hops_and_next = ip.get(6..V6_HEAD);
+    hops_and_next == Some(&[ICMPV6, UNROUTED]) && kind == Some(SOLICITATION)
 }
 
 /// The beginning of an IPv4 header with its TTL one less and its checksum mended (RFC 1624): a wrong

@@ -8,6 +8,9 @@
 //!                                               +-- destroyed unanswered -------> DROP
 //! ```
 //!
+//! A neighbour solicitation for a router goes to the proxy at once: to the plugin it would look like
+//! any packet that the router is to pass on.
+//!
 //! When varpd has begun it [asks some itself](crate::recheck); their answers go to the kernel's cache.
 //!
 //! A [`Query`] is a value that somebody owns: the table of tokens while the plugin thinks, then
@@ -336,6 +339,10 @@ fn ask(
     let pointers = desk.pointers();
     let request = question.frame;
     let query = Query { request, instance: Arc::clone(instance), desk, asker: Some(asker()) };
+    if proxy::asks_router(&request) {
+        proxy::run(proxy::Kind::Ndp, query);
+        return Ok(());
+    }
     let token = QUERIES.insert(query);
     // The desk lives until the reply, which the plugin makes itself, or the end of the instance, which the pass keeps off.
     // SAFETY: this plugin's function, a started object, and pointers that live until the reply.

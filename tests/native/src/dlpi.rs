@@ -1,15 +1,12 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! A frame by DLPI, with libdlpi(3LIB).
 
+use crate::Frame;
 use std::ffi::{CString, c_char, c_int, c_uint, c_void};
 use std::ptr::null_mut;
 
 /// What the functions return when they work, `DLPI_SUCCESS`; below it are errors.
 const SUCCESS: c_int = 10000;
-/// IEEE's Ethernet type for local experiments.
-const EXPERIMENTAL: c_uint = 0x88b5;
-/// A station that does not exist.
-const NOBODY: [u8; 6] = [2, 8, 0x20, 0xff, 0xff, 1];
 
 #[link(name = "dlpi")]
 unsafe extern "C" {
@@ -26,8 +23,8 @@ unsafe extern "C" {
     fn dlpi_close(handle: *mut c_void);
 }
 
-/// Sends a frame of 60 bytes out of this link.
-pub fn send(link: &str) -> Result<(), String> {
+/// Sends a frame out of this link.
+pub fn send(link: &str, frame: &Frame) -> Result<(), String> {
     let check = |what: &str, code: c_int| match code {
         SUCCESS => Ok(()),
         code => Err(format!("{what}: {code}")),
@@ -36,18 +33,17 @@ pub fn send(link: &str) -> Result<(), String> {
     let mut handle = null_mut();
     // SAFETY: a C string, and room for a handle.
     check("dlpi_open", unsafe { dlpi_open(link.as_ptr(), &mut handle, 0) })?;
-    let message = [0x5au8; 46];
-    // SAFETY: the handle just opened; nobody wants to know the SAP it got.
-    let bound = check("dlpi_bind", unsafe { dlpi_bind(handle, EXPERIMENTAL, null_mut()) });
+    // SAFETY: the handle just opened, and a number; nobody wants to know the SAP it got.
+    let bound = check("dlpi_bind", unsafe { dlpi_bind(handle, frame.kind.into(), null_mut()) });
     let sent = bound.and_then(|()| {
         // SAFETY: the handle, and two arrays with their lengths.
         check("dlpi_send", unsafe {
             dlpi_send(
                 handle,
-                NOBODY.as_ptr().cast(),
-                NOBODY.len(),
-                message.as_ptr().cast(),
-                message.len(),
+                frame.to.as_ptr().cast(),
+                frame.to.len(),
+                frame.payload.as_ptr().cast(),
+                frame.payload.len(),
                 null_mut(),
             )
         })

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! The smoke program: an overlay from its creation to a frame on the wire, and away again.
+//! The smoke program: an overlay from its creation to a frame on the wire, and away again; then one
+//! that routes.
 //!
 //! ```text
 //!   VNIC smokeN+1 -- frame --> overlay smokeN, vxlan 127.0.0.1 --> UDP socket of this program
 //! ```
+//!
+//! The first has one destination and is spoken to in version 1. The second, [`routed`], asks this
+//! program for each address and route, in version 2.
 //!
 //! One line for each check, `PASS name` or `FAIL name: why`; what cannot be tried because an earlier
 //! check failed is left out, and everything made is taken away in any case. It takes varpd's place,
@@ -14,6 +18,7 @@
 
 #[cfg(target_os = "illumos")]
 pub mod dlpi;
+mod routed;
 
 use devctl::{Device, OpenFlags, Root};
 use libdladm::dlmgmt::{Class, Flags};
@@ -32,15 +37,33 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 use zerocopy::{FromBytes, FromZeros};
 
-/// Virtual network of the overlay.
+/// Virtual network of the overlays, of which there is one at a time.
 const VNET: VnetId = VnetId(0x5e0be);
 /// The instance id it is associated with; any but 0.
 const INSTANCE: u64 = 0x7fff_0000;
 
 type Outcome<T> = Result<T, String>;
 
-/// Sends an Ethernet frame out of the VNIC with this name; any frame will do.
-pub type Send<'a> = &'a dyn Fn(&str) -> Outcome<()>;
+/// An Ethernet frame of a VNIC, but for its source, which is the VNIC's own address.
+#[derive(Debug)]
+pub struct Frame {
+    /// Destination.
+    pub to: [u8; 6],
+    /// Ethernet type.
+    pub kind: u16,
+    /// What is behind the header.
+    pub payload: Vec<u8>,
+}
+
+impl Frame {
+    /// One that nobody receives, of IEEE's type for local experiments.
+    fn stray() -> Frame {
+        Frame { to: [2, 8, 0x20, 0xff, 0xff, 1], kind: 0x88b5, payload: vec![0x5a; 46] }
+    }
+}
+
+/// Sends a frame out of the VNIC with this name.
+pub type Send<'a> = &'a dyn Fn(&str, &Frame) -> Outcome<()>;
 
 /// The lines so far.
 struct Report<'a> {
@@ -72,27 +95,30 @@ pub fn run(root: &Root, out: &mut dyn Write, send: Send<'_>) -> usize {
     let dld = open(&mut report, DLD_CONTROL_DEV, OpenFlags::RDWR).map(Dld);
     let handle = report.check("dlmgmtd answers", linked(root));
     if let (Some(device), Some(dld), Some(h)) = (device, dld, handle) {
-        Smoke { device, dld, h }.run(&mut report, send);
+        Smoke { root, device, dld, h }.run(&mut report, send);
     }
     report.failed
 }
 
 /// What the checks work with.
-struct Smoke {
+struct Smoke<'a> {
+    root: &'a Root,
     device: Device,
     dld: Dld,
     h: Handle,
 }
 
-impl Smoke {
+impl Smoke<'_> {
     fn run(&self, report: &mut Report<'_>, send: Send<'_>) {
         let before = report.check("overlay LIST", count(&self.device));
         let links = self.h.links();
-        let id = free_name(&self.h)
-            .and_then(|name| links.create(&name, Class::OVERLAY, Flags::ACTIVE).map_err(text));
-        if let Some(id) = report.check("a link id", id) {
-            self.link(report, id, send);
-            report.check("the link id goes", links.destroy(id, Flags::ACTIVE));
+        for part in [Smoke::link, Smoke::routed] {
+            let id = free_name(&self.h)
+                .and_then(|name| links.create(&name, Class::OVERLAY, Flags::ACTIVE).map_err(text));
+            if let Some(id) = report.check("a link id", id) {
+                part(self, report, id, send);
+                report.check("the link id goes", links.destroy(id, Flags::ACTIVE));
+            }
         }
         if let (Some(before), Ok(after)) = (before, count(&self.device)) {
             let same = if before == after { Ok(()) } else { Err(format!("{before}, {after}")) };
@@ -101,7 +127,7 @@ impl Smoke {
     }
 
     fn link(&self, report: &mut Report<'_>, id: LinkId, send: Send<'_>) {
-        if report.check("overlay CREATE with vxlan", self.dld.create(id)).is_none() {
+        if report.check("overlay CREATE with vxlan", self.dld.create(id, 0)).is_none() {
             return;
         }
         if let Some(socket) = report.check("a socket for datagrams", receiver()) {
@@ -111,11 +137,7 @@ impl Smoke {
     }
 
     fn overlay(&self, report: &mut Report<'_>, id: LinkId, socket: &UdpSocket, send: Send<'_>) {
-        let ip = UnderlayAddr::new(Ipv4Addr::LOCALHOST.into(), 0).ip;
-        report.check("property vxlan/listen_ip", self.dld.set(id, "vxlan/listen_ip", &ip));
-        // Not that of a VXLAN in use.
-        let port = u64::from(free_port().unwrap_or(4790)).to_ne_bytes();
-        report.check("property vxlan/listen_port", self.dld.set(id, "vxlan/listen_port", &port));
+        self.listen(report, id);
         let needs = report.check("overlay INFO", info(&self.device, id)).map(|i| i.oti_needs);
         let target = socket.local_addr().map_err(text);
         let associated = target
@@ -126,19 +148,36 @@ impl Smoke {
             return;
         }
         report.check("overlay STATUS", healthy(&self.h, id));
-        self.vnic(report, id, socket, send);
+        self.vnic(report, id, |report, vnic| {
+            let sent = send(vnic, &Frame::stray());
+            if report.check("a frame goes out of the VNIC", sent).is_some() {
+                report.check("and comes as a VXLAN datagram", datagram(socket, VNET));
+            }
+        });
     }
 
-    fn vnic(&self, report: &mut Report<'_>, over: LinkId, socket: &UdpSocket, send: Send<'_>) {
+    /// Gives an overlay an address that no VXLAN in use has.
+    fn listen(&self, report: &mut Report<'_>, id: LinkId) {
+        let ip = UnderlayAddr::new(Ipv4Addr::LOCALHOST.into(), 0).ip;
+        report.check("property vxlan/listen_ip", self.dld.set(id, "vxlan/listen_ip", &ip));
+        let port = u64::from(free_port().unwrap_or(4790)).to_ne_bytes();
+        report.check("property vxlan/listen_port", self.dld.set(id, "vxlan/listen_port", &port));
+    }
+
+    /// Makes a VNIC, whose name `with` gets, and takes it away.
+    fn vnic(
+        &self,
+        report: &mut Report<'_>,
+        over: LinkId,
+        with: impl FnOnce(&mut Report<'_>, &str),
+    ) {
         let made = free_name(&self.h).and_then(|name| {
             let (mac, vid, force, temporary) = (Mac::Auto, 0, false, true);
             let spec = vnic::Create { name: &name, over, mac, vid, force, temporary };
             vnic::create(&self.h, &spec).map(|(id, _)| (name, id)).map_err(text)
         });
         let Some((name, id)) = report.check("a VNIC over it", made) else { return };
-        if report.check("a frame goes out of the VNIC", send(&name)).is_some() {
-            report.check("and comes as a VXLAN datagram", datagram(socket));
-        }
+        with(report, &name);
         report.check("the VNIC goes", vnic::delete(&self.h, id));
     }
 }
@@ -147,10 +186,10 @@ impl Smoke {
 struct Dld(Device);
 
 impl Dld {
-    fn create(&self, id: LinkId) -> Outcome<()> {
+    fn create(&self, id: LinkId, oic_dcid: u32) -> Outcome<()> {
         let oic_encap = to_c_name("vxlan").unwrap_or([0; MAXLINKNAMELEN]);
         let (oic_linkid, oic_vnetid) = (id.0, VNET.0);
-        let mut arg = overlay_ioc_create_t { oic_linkid, oic_dcid: 0, oic_vnetid, oic_encap };
+        let mut arg = overlay_ioc_create_t { oic_linkid, oic_dcid, oic_vnetid, oic_encap };
         self.0.ioctl_with(OVERLAY_IOC_CREATE, &mut arg).map(drop).map_err(text)
     }
 
@@ -244,15 +283,15 @@ fn free_port() -> std::io::Result<u16> {
     Ok(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
-/// Waits for a datagram of our network with an Ethernet frame in it (RFC 7348, section 5).
-fn datagram(socket: &UdpSocket) -> Outcome<()> {
+/// Waits for a datagram of a network with an Ethernet frame in it (RFC 7348, section 5).
+fn datagram(socket: &UdpSocket, vnet: VnetId) -> Outcome<Vec<u8>> {
     let mut buf = [0; 2048];
     let n = socket.recv(&mut buf).map_err(text)?;
     let (header, frame) =
         vxlan_hdr_t::ref_from_prefix(&buf[..n]).map_err(|_| format!("{n} bytes only"))?;
     match header.vnet() {
-        Some(VNET) if frame.len() >= 14 => Ok(()),
-        Some(VNET) => Err(format!("a frame of {} bytes", frame.len())),
+        Some(of) if of == vnet && frame.len() >= 14 => Ok(frame.to_vec()),
+        Some(of) if of == vnet => Err(format!("a frame of {} bytes", frame.len())),
         other => Err(format!("not of our network: {other:?}")),
     }
 }

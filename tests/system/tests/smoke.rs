@@ -5,11 +5,14 @@
 use anyhow::{Context, Result, ensure};
 use devctl::Root;
 use fkadm::client::Client;
-use fkadm::proto::Ping;
+use fkadm::proto::AttachTap;
+use overlay_smoke::Frame;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+use system_tests::packet::PacketSocket;
+use system_tests::{cannot_use_netns, checked, skip};
 
 /// A kernel, killed when dropped.
 struct Kernel(Child);
@@ -35,13 +38,30 @@ impl Drop for Kernel {
     }
 }
 
-/// A guest that asks for an address with ARP, which is a frame.
-fn send(root: &Root, vnic: &str) -> Result<()> {
+/// Sends a frame out of a VNIC through a card of this machine that comes and goes with it.
+fn send(root: &Root, vnic: &str, frame: &Frame) -> Result<()> {
     let mut client = Client::open(root)?;
-    client.guest_attach(vnic, ["10.0.0.1/24".to_owned()])?;
-    let to = [10, 0, 0, 2].into();
-    let link = vnic.to_owned();
-    client.guest_ping(Ping { link, to, count: 1, size: 56, interval_ms: 0, timeout_ms: 100 })?;
+    let tap = format!("ovt-sm{}", std::process::id() % 1_000_000);
+    let attach = AttachTap {
+        link: vnic.to_owned(),
+        tap: Some(tap.clone()),
+        netns: None,
+        addresses: Vec::new(),
+    };
+    let guest = client.guest_attach_tap(attach)?;
+    // Only what it is told to send.
+    std::fs::write(format!("/proc/sys/net/ipv6/conf/{tap}/disable_ipv6"), "1")?;
+    checked(Command::new("ip").args(["link", "set", &tap, "up"]))?;
+    let from = guest.mac.split(':').map(|byte| u8::from_str_radix(byte, 16));
+    let from = from.collect::<Result<Vec<u8>, _>>()?;
+    let frame = [&frame.to[..], &from, &frame.kind.to_be_bytes(), &frame.payload].concat();
+    PacketSocket::open(&tap)?.send(&frame)?;
+    let taken = format!("/sys/class/net/{tap}/statistics/tx_packets");
+    let end = Instant::now() + Duration::from_secs(30);
+    while std::fs::read_to_string(&taken)?.trim() == "0" {
+        ensure!(Instant::now() < end, "fakekerneld does not take the frame");
+        std::thread::sleep(Duration::from_millis(5));
+    }
     client.guest_detach(vnic)?;
     Ok(())
 }
@@ -54,14 +74,21 @@ fn smoke(root: &Root, send: overlay_smoke::Send<'_>) -> (usize, String) {
 
 #[test]
 fn every_check_passes() -> Result<()> {
+    if let Some(why) = cannot_use_netns() {
+        skip(why);
+        return Ok(());
+    }
     let dir = tempfile::tempdir()?;
     let root = Root::from_env_or(Some(dir.path().to_owned()));
     let _kernel = Kernel::start(dir.path())?;
     // Twice, as the first leaves nothing.
     for _ in 0..2 {
-        let (failed, lines) = smoke(&root, &|vnic| send(&root, vnic).map_err(|e| e.to_string()));
+        let (failed, lines) =
+            smoke(&root, &|vnic, frame| send(&root, vnic, frame).map_err(|e| format!("{e:#}")));
         assert_eq!(failed, 0, "{lines}");
         assert!(lines.contains("PASS and comes as a VXLAN datagram\n"), "{lines}");
+        assert!(lines.contains("PASS it comes with new addresses and a TTL of 63\n"), "{lines}");
+        assert!(lines.contains("PASS REMOVE_NET takes the route away\n"), "{lines}");
         assert!(lines.contains("PASS as many overlays as before\n"), "{lines}");
     }
     Ok(())
@@ -71,14 +98,18 @@ fn every_check_passes() -> Result<()> {
 fn a_failure_is_told_and_everything_taken_away() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let root = Root::from_env_or(Some(dir.path().to_owned()));
-    let (failed, lines) = smoke(&root, &|_| Ok(()));
+    let (failed, lines) = smoke(&root, &|_, _| Ok(()));
     assert_eq!(failed, 3, "{lines}");
     assert!(lines.contains("opens /dev/overlay: "), "{lines}");
 
     let _kernel = Kernel::start(dir.path())?;
-    let (failed, lines) = smoke(&root, &|_| Err("no card".to_owned()));
-    assert_eq!(failed, 1, "{lines}");
+    let (failed, lines) = smoke(&root, &|_, _| Err("no card".to_owned()));
+    assert_eq!(failed, 2, "{lines}");
     assert!(lines.contains("FAIL a frame goes out of the VNIC: no card\n"), "{lines}");
+    assert!(
+        lines.contains("FAIL a packet for a router goes out of the VNIC: no card\n"),
+        "{lines}"
+    );
     assert!(lines.ends_with("PASS as many overlays as before\n"), "{lines}");
     Ok(())
 }

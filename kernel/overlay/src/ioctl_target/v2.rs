@@ -8,6 +8,7 @@ use crate::request::About;
 use crate::target::Mode;
 use crate::target::cache::{Cache, Dest, Hop, RouteKey};
 use crate::target::prefix::{Ip, Net};
+use crate::target::realm::{PROBES, VL2};
 use ddi::Errno;
 use ddi::dev::UserArg;
 use ddi::mem::{KVec, KmFlag};
@@ -81,10 +82,13 @@ fn lookup(minor: u32, arg: UserArg) -> Result<(), Errno> {
     a.otl_pktsize = q.payload();
     a.otl_vlan = i32::from(q.header.vlan);
     a.set_about(match q.request.about {
-        About::Mac(_) => overlay_abi::target::v2::About::L2(overlay_targ_l2_t {
+        About::Mac(key) => overlay_abi::target::v2::About::L2(overlay_targ_l2_t {
             otl2_srcaddr: q.header.src.0,
             otl2_dstaddr: q.header.dst.0,
-            otl2_dsttype: q.dsttype(),
+            otl2_dsttype: match VL2::of(key).realm {
+                PROBES => OVERLAY_TARG_DSTTYPE_ROUTER,
+                _ => q.dsttype(),
+            },
             otl2_sap: u32::from(q.header.sap),
         }),
         About::Route(key) => overlay_abi::target::v2::About::L3(addrs(key)),

@@ -663,6 +663,7 @@ fn arp_for_a_router_goes_to_varpd() {
         let l = v2.lookup().unwrap();
         let About::L2(l2) = l.about() else { panic!("{l:?}") };
         assert_eq!((l2.otl2_dstaddr, l2.otl2_sap), (ROUTER, 0x806));
+        assert_eq!(l2.otl2_dsttype, v2::OVERLAY_TARG_DSTTYPE_ROUTER);
         assert_eq!(s.varpd.packet(l.otl_reqid, 60).unwrap(), arp);
         if n == 1 {
             v2.answer(l.otl_reqid, HOP, s.peer.at()).unwrap();
@@ -672,6 +673,54 @@ fn arp_for_a_router_goes_to_varpd() {
     }
     let k = stats(LINK);
     assert_eq!((k["cache_entries"], k["drop_lookup_drop"]), (1, 3), "the router, no more");
+    s.end();
+}
+
+/// As of ARP: a guest makes sure that its router is still there by asking it alone.
+#[test]
+fn solicitations_for_a_router_go_to_varpd() {
+    let s = Scene::dynamic();
+    let v2 = V2::speak(&s.varpd);
+    v2.router();
+    for (n, (src, dst)) in
+        [("fd00:1::5", "fd00:1::1"), ("fe80::5", "fe80::1"), ("fe80::5", "fd00:1::1")]
+            .into_iter()
+            .enumerate()
+    {
+        let mut ip = packet(src, dst, 255, 1);
+        (ip[6], ip[40]) = (58, 135);
+        for tci in [None, Some(0x6007)] {
+            let asked = ether(ROUTER, GUEST, tci, &ip);
+            for cut in 14..asked.len() {
+                let (x, y) = asked.split_at(cut.max(if tci.is_some() { 18 } else { 14 }));
+                let blocks = Frame::from_blocks(&[x, y]).unwrap();
+                assert!(s.guest.client.tx(Frames::from(blocks)).is_ok());
+                let l = v2.lookup().unwrap();
+                let About::L2(l2) = l.about() else { panic!("{n}, cut at {cut}: {l:?}") };
+                assert_eq!((l2.otl2_dstaddr, l2.otl2_sap), (ROUTER, 0x86dd));
+                assert_eq!(l2.otl2_dsttype, v2::OVERLAY_TARG_DSTTYPE_ROUTER);
+                assert_eq!(s.varpd.packet(l.otl_reqid, 200).unwrap(), asked);
+                v2.refuse(l.otl_reqid).unwrap();
+            }
+        }
+        // What came through a router, what is something else, and what is not all there.
+        let edits: [&dyn Fn(&mut Vec<u8>); 4] =
+            [&|ip| ip[7] = 254, &|ip| ip[6] = 17, &|ip| ip[40] = 136, &|ip| {
+                ip.truncate(40);
+                ip[5] = 0;
+            }];
+        for edit in edits {
+            let mut ip = ip.clone();
+            edit(&mut ip);
+            s.guest.send(&ether(ROUTER, GUEST, None, &ip));
+            if n == 0 {
+                v2.refuse(v2.asked().0).unwrap();
+            }
+        }
+    }
+    let k = stats(LINK);
+    assert_eq!((k["lookups_outstanding"], k["cache_entries"], k["route_entries"]), (0, 1, 0));
+    assert_eq!(k["drop_tx_not_routable"], 8);
     s.end();
 }
 

@@ -50,7 +50,7 @@ pub(crate) use ask::{Kind, abandon, arp_reply, dhcp_reply, run};
 
 use overlay_abi::errno::Errno;
 use overlay_abi::ids::MacAddr;
-use overlay_abi::target::{OVERLAY_TARG_PKT_MAX, overlay_targ_lookup_t};
+use overlay_abi::target::{OVERLAY_TARG_PKT_MAX, overlay_targ_lookup_t, v2};
 use wire::{ETHER_SIZE, VLAN_SIZE};
 
 /// Longest frame: 1514 bytes and a VLAN tag.
@@ -113,7 +113,7 @@ pub enum Refusal {
     /// The Ethernet type is not that of the protocol.
     #[error("Ethernet type of something else")]
     Type,
-    /// Not a broadcast, or for neighbour discovery not an IPv6 multicast.
+    /// Not a broadcast, or for neighbour discovery neither an IPv6 multicast nor to a router.
     #[error("not sent to the group that such frames are sent to")]
     Destination,
     /// Longer than [`FRAME_MAX`].
@@ -230,6 +230,12 @@ impl Layout {
         let source = MacAddr(*source.first_chunk().ok_or(Refusal::Short)?);
         if source.is_multicast() { Err(Refusal::Source) } else { Ok((source, payload)) }
     }
+}
+
+/// Whether the kernel asks because of a question of neighbour discovery to a router itself.
+pub(crate) fn asks_router(lookup: &overlay_targ_lookup_t) -> bool {
+    let router = lookup.otl_dsttype == v2::OVERLAY_TARG_DSTTYPE_ROUTER;
+    router && lookup.otl_sap == u32::from(wire::ETHERTYPE_IPV6)
 }
 
 /// Whether an address can be the answer for somebody who asks.

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! Neighbour solicitations of IPv6 (RFC 4861; spec/varpd.md 6.2).
 //!
-//! Those that detect duplicates carry no source link-layer address and are refused, so that no
-//! guest is told that its own address is taken.
+//! Those that detect duplicates come from no address and are refused, so that no guest is told that
+//! its own address is taken. A router, whose frames go to nobody, is also asked by itself whether it is
+//! still there (RFC 4861 7.3.3), and the kernel says that it is a router.
 use super::wire::*;
 use super::{Layout, Question, Refusal, check_answer, put};
 use overlay_abi::ids::MacAddr;
 use overlay_abi::target::overlay_targ_lookup_t;
+use overlay_abi::target::v2::OVERLAY_TARG_DSTTYPE_ROUTER;
 use std::net::Ipv6Addr;
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -34,7 +36,9 @@ impl Ndp {
 
 impl Question for Ndp {
     fn admit(lookup: &overlay_targ_lookup_t) -> Result<Layout, Refusal> {
-        let [0x33, 0x33, ..] = lookup.otl_dstaddr else { return Err(Refusal::Destination) };
+        if !is_group(lookup.otl_dstaddr) && lookup.otl_dsttype != OVERLAY_TARG_DSTTYPE_ROUTER {
+            return Err(Refusal::Destination);
+        }
         let least = size_of::<Ipv6>() + size_of::<Neighbour>();
         Layout::new(lookup, ETHERTYPE_IPV6, least as u64)
     }
@@ -49,14 +53,15 @@ impl Question for Ndp {
         if ip.next_header != IPPROTO_ICMPV6 {
             return Err(Refusal::Protocol);
         }
-        if !asks_neighbours(ip.destination) {
-            return Err(Refusal::IpDestination);
-        }
         let message = payload.get(..ip.length.get().into()).ok_or(Refusal::IpLength)?;
         let (solicitation, options) =
             Neighbour::read_from_prefix(message).map_err(|_| Refusal::IpLength)?;
         if (solicitation.kind, solicitation.code) != (SOLICITATION, 0) {
             return Err(Refusal::NotSolicitation);
+        }
+        let to_group = frame.first_chunk().is_some_and(|dst| is_group(*dst));
+        if !(to_group && asks_neighbours(ip.destination) || ip.destination == solicitation.target) {
+            return Err(Refusal::IpDestination);
         }
         if ip.hop_limit != UNROUTED {
             return Err(Refusal::HopLimit);
@@ -68,7 +73,8 @@ impl Question for Ndp {
         if target.is_multicast() || target.to_ipv4_mapped().is_some() || target.is_loopback() {
             return Err(Refusal::Target);
         }
-        if !source_address_follows(options)? {
+        // Who asks a router by itself need not say where it is.
+        if !source_address_follows(options)? && to_group {
             return Err(Refusal::NoSourceOption);
         }
         let source = Ipv6Addr::from(ip.source);
@@ -106,6 +112,11 @@ impl Question for Ndp {
         self.frame.extend_from_slice(reply.as_bytes());
         Ok(self.frame)
     }
+}
+
+/// Whether it is the Ethernet address of a group of IPv6.
+fn is_group(mac: [u8; 6]) -> bool {
+    matches!(mac, [0x33, 0x33, ..])
 }
 
 /// Whether solicitations are sent there: a solicited-node group (ff02::1:ff00:0/104) or another of

@@ -2,6 +2,9 @@
 //! Neighbour discovery (spec/varpd.md 6.2).
 use libvarpd::proxy::ndp::Ndp;
 use libvarpd::proxy::{FRAME_MAX, Refusal};
+use overlay_abi::ids::MacAddr;
+use overlay_abi::target::overlay_targ_lookup_t;
+use overlay_abi::target::v2::OVERLAY_TARG_DSTTYPE_ROUTER;
 use std::net::Ipv6Addr;
 use varpd_harness::frames::*;
 
@@ -32,6 +35,42 @@ fn solicitations_are_answered() {
     padded.resize(200, 0xee);
     for question in [&plain[..], &tagged(&plain, 0xa123), &padded] {
         Kind::Ndp.check(question, &ask(Kind::Ndp, question).unwrap());
+    }
+}
+
+/// A solicitation of the router's own address, to the router alone; with a source address or without.
+fn to_router(source: Option<MacAddr>) -> (overlay_targ_lookup_t, Vec<u8>) {
+    let plain = solicitation(OWNER_V6, source);
+    let end = plain.len();
+    let mut frame = icmpv6(ASKER_V6, OWNER_V6, &plain[ICMP..end]);
+    frame[..6].copy_from_slice(&OWNER.0);
+    resum(Kind::Ndp, &mut frame);
+    let mut told = lookup(&frame);
+    told.otl_dsttype = OVERLAY_TARG_DSTTYPE_ROUTER;
+    (told, frame)
+}
+
+/// A guest that makes sure its router is still there asks it alone, and need not say where it is.
+#[test]
+fn a_router_is_asked_by_itself() {
+    for source in [Some(ASKER), None] {
+        let (mut told, frame) = to_router(source);
+        Kind::Ndp.check(&frame, &Kind::Ndp.ask(&told, &frame, OWNER).unwrap());
+        // Whoever is no router answers itself.
+        told.otl_dsttype = 0;
+        assert_eq!(Kind::Ndp.ask(&told, &frame, OWNER), Err(Refusal::Destination));
+    }
+    // For another address than it is sent to; to the group without a source address; a probe.
+    let edits: [(Edit, Refusal); 3] = [
+        (|f| f[IP + 39] ^= 1, Refusal::IpDestination),
+        (|f| f[..2].copy_from_slice(&[0x33, 0x33]), Refusal::NoSourceOption),
+        (|f| f[IP + 8..IP + 24].fill(0), Refusal::IpSource),
+    ];
+    for (edit, why) in edits {
+        let (told, mut frame) = to_router(None);
+        edit(&mut frame);
+        resum(Kind::Ndp, &mut frame);
+        assert_eq!(Kind::Ndp.ask(&told, &frame, OWNER), Err(why));
     }
 }
 

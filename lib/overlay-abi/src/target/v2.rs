@@ -27,6 +27,10 @@ pub const OVERLAY_TARG_ROUTE_ITER: u32 = 0x6f76_7441;
 /// `otce_flags`: the address is a router's. Not together with `OVERLAY_TARGET_CACHE_DROP`.
 pub const OVERLAY_TARGET_CACHE_ROUTER: u16 = 2;
 
+/// `otl2_dsttype`: the address is a router's, and the frame a question to the router itself: an ARP
+/// request or a neighbour solicitation. The original has no such number.
+pub const OVERLAY_TARG_DSTTYPE_ROUTER: u32 = 0x40;
+
 /// Where frames go, 24 bytes. A structure that holds one aligns it to 8 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C, align(4))]
@@ -137,7 +141,8 @@ pub struct overlay_targ_l2_t {
     pub otl2_srcaddr: [u8; 6],
     /// Destination address, the one asked for.
     pub otl2_dstaddr: [u8; 6],
-    /// `MAC_ADDRTYPE_*` of the destination: unicast 0, multicast 1, broadcast 2.
+    /// `MAC_ADDRTYPE_*` of the destination: unicast 0, multicast 1, broadcast 2; or
+    /// [`OVERLAY_TARG_DSTTYPE_ROUTER`].
     pub otl2_dsttype: u32,
     /// Ethernet type behind a VLAN tag if there is one.
     pub otl2_sap: u32,
