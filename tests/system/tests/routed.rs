@@ -4,6 +4,7 @@
 
 use anyhow::{Result, ensure};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 use system_tests::{Netns, NetnsHost, cannot_use_netns, checked, skip};
 
 const EXE: &str = env!("CARGO_BIN_EXE_overlay-tools");
@@ -158,5 +159,41 @@ fn guests_of_attached_networks_reach_each_other_and_nothing_else_crosses() -> Re
     };
     ensure!(count(":orouted") > 8, "{kstats}");
     ensure!(count(":drop_tx_ttl") == 1, "{kstats}");
+    s.host.stop()
+}
+
+/// What a guest knows of its router.
+fn router(guest: &Netns, addr: &str) -> Result<String> {
+    let out = checked(guest.command("ip").args(["neigh", "show", addr, "dev", "card0"]))?;
+    Ok(String::from_utf8_lossy(&out.stdout).into_owned())
+}
+
+/// A guest that has not heard of its router for a while asks it, and it alone. Without an answer it
+/// gives its routes up.
+#[test]
+fn a_router_answers_those_who_ask_whether_it_is_there() -> Result<()> {
+    if let Some(why) = cannot_use_netns() {
+        skip(why);
+        return Ok(());
+    }
+    let s = Setup::new()?;
+    s.attach(&[1, 2])?;
+    for (i, addr) in ["10.1.0.1", "fd00:1::1"].iter().enumerate() {
+        ensure!(s.reaches(1, 2, "20")[i], "over {addr}");
+        let mac = format!("02:08:20:ff:0{i}:01");
+        ensure!(router(s.guest(1), addr)?.contains(&mac), "{}", router(s.guest(1), addr)?);
+        s.guest(1)
+            .ip(&["neigh", "replace", addr, "lladdr", &mac, "dev", "card0", "nud", "probe"])?;
+        let end = Instant::now() + Duration::from_secs(30);
+        loop {
+            let known = router(s.guest(1), addr)?;
+            ensure!(!known.contains("FAILED"), "{known}");
+            if known.contains("REACHABLE") {
+                break;
+            }
+            ensure!(Instant::now() < end, "{known}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
     s.host.stop()
 }
