@@ -136,11 +136,9 @@ impl Host {
             Request::GuestAttachTap(a) => {
                 result(to, self.vnic(&a.link).and_then(|v| self.guests.attach_tap(v, a)))
             }
-            Request::GuestAttach(a) => result(
-                to,
-                self.vnic(&a.link)
-                    .and_then(|v| self.guests.attach(v, a.addresses, a.zone.as_deref())),
-            ),
+            Request::GuestAttach(a) => {
+                result(to, self.vnic(&a.link).and_then(|v| self.guests.attach(v, a)))
+            }
             Request::GuestDetach(l) => {
                 result(to, self.find(&l.link).and_then(|id| self.guests.detach(id, &l.link)))
             }

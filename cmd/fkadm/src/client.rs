@@ -127,7 +127,7 @@ impl Client {
         addresses: impl IntoIterator<Item = S>,
     ) -> Result<Guest, Error> {
         let addresses = addresses.into_iter().map(Into::into).collect();
-        self.guest_attach_as(Attach { link: link.into(), addresses, zone: None })
+        self.guest_attach_as(Attach { link: link.into(), addresses, ..Attach::default() })
     }
 
     /// Gives a VNIC to a host inside fakekerneld.

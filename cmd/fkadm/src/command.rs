@@ -118,6 +118,9 @@ enum GuestCommand {
         /// Zone that it is, with an IP of its own [default: its interface is the global zone's]
         #[arg(long, value_name = "ZONE")]
         zone: Option<String>,
+        /// Router on one of its networks, for what is on none; one of IPv4 and one of IPv6 at most
+        #[arg(long = "router", value_name = "ADDRESS")]
+        routers: Vec<IpAddr>,
     },
     /// Take a VNIC from its guest
     Detach {
@@ -151,6 +154,9 @@ struct PingArgs {
     /// Milliseconds to wait for an answer
     #[arg(short = 'W', long, default_value_t = 2000, value_name = "MS")]
     timeout: u32,
+    /// Routers that may pass each on
+    #[arg(short, long, default_value_t = 64, value_parser = clap::value_parser!(u8).range(1..))]
+    ttl: u8,
 }
 
 #[derive(Subcommand)]
@@ -310,8 +316,8 @@ fn guest(
         GuestCommand::AttachTap { link, tap, netns, addresses } => {
             vec![client.guest_attach_tap(AttachTap { link, tap, netns, addresses })?]
         }
-        GuestCommand::Attach { link, addresses, zone } => {
-            vec![client.guest_attach_as(Attach { link, addresses, zone })?]
+        GuestCommand::Attach { link, addresses, zone, routers } => {
+            vec![client.guest_attach_as(Attach { link, addresses, zone, routers })?]
         }
         GuestCommand::Detach { link } => {
             client.guest_detach(&link)?;
@@ -327,6 +333,7 @@ fn guest(
                 size: a.size,
                 interval_ms: a.interval,
                 timeout_ms: a.timeout,
+                ttl: a.ttl,
             };
             let report = client.guest_ping(ping)?;
             out.put(&report, |w| ping_text(w, to, &report))?;

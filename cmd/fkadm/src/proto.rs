@@ -182,6 +182,9 @@ pub struct Attach {
     /// Zone that it is, with an IP of its own; by default its interface is one of the global zone's.
     #[serde(default)]
     pub zone: Option<String>,
+    /// Routers on its networks that it sends everything else to, one of each version of IP at most.
+    #[serde(default)]
+    pub routers: Vec<IpAddr>,
 }
 
 /// A guest on a VNIC.
@@ -232,7 +235,8 @@ pub struct Ping {
     /// How many.
     #[serde(default = "Ping::default_count")]
     pub count: u32,
-    /// Bytes of data in each; the ICMP and IP headers come on top.
+    /// Bytes of data in each; the ICMP and IP headers come on top. The first eight, if there are so many, are
+    /// the time: nanoseconds since 1970, big-endian.
     #[serde(default = "Ping::default_size")]
     pub size: u16,
     /// Milliseconds from one to the next; 0 sends the next when the last is answered.
@@ -241,6 +245,9 @@ pub struct Ping {
     /// Milliseconds to wait for an answer.
     #[serde(default = "Ping::default_timeout_ms")]
     pub timeout_ms: u32,
+    /// Routers that may pass each on, 1 to 255: the TTL of IPv4, the hop limit of IPv6.
+    #[serde(default = "Ping::default_ttl")]
+    pub ttl: u8,
 }
 
 impl Ping {
@@ -256,6 +263,9 @@ impl Ping {
     fn default_timeout_ms() -> u32 {
         2000
     }
+    fn default_ttl() -> u8 {
+        64
+    }
 
     /// Three requests of 56 bytes, one a second, two seconds to answer each.
     pub fn new(link: impl Into<String>, to: IpAddr) -> Ping {
@@ -266,6 +276,7 @@ impl Ping {
             size: Self::default_size(),
             interval_ms: Self::default_interval_ms(),
             timeout_ms: Self::default_timeout_ms(),
+            ttl: Self::default_ttl(),
         }
     }
 }

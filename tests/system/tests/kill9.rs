@@ -217,8 +217,7 @@ impl Site<'_> {
     }
 
     fn ping(self, link: &str, to: Ipv4Addr, count: u32, timeout_ms: u32) -> Result<PingReport> {
-        let (link, to) = (link.to_owned(), to.into());
-        let ping = Ping { link, to, count, size: 56, interval_ms: 20, timeout_ms };
+        let ping = Ping { count, interval_ms: 20, timeout_ms, ..Ping::new(link, to.into()) };
         Ok(self.fkadm()?.guest_ping(ping)?)
     }
 

@@ -165,7 +165,7 @@ impl Site {
     fn ping(&self, to: &str) -> Result<bool> {
         let link = "vn1".to_owned();
         let ping =
-            Ping { link, to: to.parse()?, count: 1, size: 56, interval_ms: 0, timeout_ms: 500 };
+            Ping { count: 1, interval_ms: 0, timeout_ms: 500, ..Ping::new(link, to.parse()?) };
         Ok(self.kernel(1)?.guest_ping(ping)?.received == 1)
     }
 

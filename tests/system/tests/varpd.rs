@@ -103,8 +103,8 @@ impl Host {
     }
 
     fn ping(&self, to: IpAddr, count: u32, timeout_ms: u32) -> Result<PingReport> {
-        let link = "vn0".into();
-        let ping = Ping { link, to, count, size: 56, interval_ms: 0, timeout_ms };
+        let link = "vn0";
+        let ping = Ping { count, interval_ms: 0, timeout_ms, ..Ping::new(link, to) };
         Ok(self.fkadm()?.guest_ping(ping)?)
     }
 
@@ -209,10 +209,10 @@ fn a_killed_varpd_comes_back_with_its_instances() -> Result<()> {
 fn traffic_goes_on_while_varpd_is_killed_and_started() -> Result<()> {
     let (mut h1, h2) = two_hosts()?;
     h1.reaches(&h2)?;
-    let (link, to) = ("vn0".into(), IpAddr::from([10, 0, 0, h2.last]));
+    let (link, to) = ("vn0", IpAddr::from([10, 0, 0, h2.last]));
     // A frame may wait for the next varpd. So few are sent that those that have waited do not
     // overrun the guest when they come all at once.
-    let ping = Ping { link, to, count: 80, size: 56, interval_ms: 100, timeout_ms: 60_000 };
+    let ping = Ping { count: 80, interval_ms: 100, timeout_ms: 60_000, ..Ping::new(link, to) };
     let mut client = h1.fkadm()?;
     let pings = std::thread::spawn(move || client.guest_ping(ping));
     let mut kills = 0;

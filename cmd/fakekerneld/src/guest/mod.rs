@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex};
 
 use fakekernel::net;
 use fakekernel::net::client::Client;
-use fkadm::proto::{self, AttachTap, Done, GuestKind};
+use fkadm::proto::{self, Attach, AttachTap, Done, GuestKind};
 use overlay_abi::errno::Errno;
 use overlay_abi::ids::MacAddr;
 
@@ -84,18 +84,14 @@ impl Guests {
     }
 
     /// Gives a VNIC (id and name) to a host inside the process, in a zone of its own if one is named.
-    pub fn attach(
-        &self,
-        (id, link): (u32, String),
-        addresses: Vec<String>,
-        zone: Option<&str>,
-    ) -> Result<proto::Guest, String> {
+    pub fn attach(&self, (id, link): (u32, String), how: Attach) -> Result<proto::Guest, String> {
+        let Attach { link: _, addresses: given, zone, routers } = how;
         let name = link.clone();
-        let parsed = addresses.iter().map(|a| parse_address(a)).collect::<Result<Vec<_>, _>>()?;
-        self.insert(id, link, addresses, |client| {
-            let settings =
-                smol::Settings { mac: client.mac(), mtu: client.mtu() as usize, addresses: parsed };
-            let plumbed = self.ip.plumb(&name, zone, settings.mac, &settings.addresses)?;
+        let addresses = given.iter().map(|a| parse_address(a)).collect::<Result<Vec<_>, _>>()?;
+        self.insert(id, link, given, |client| {
+            let (mac, mtu) = (client.mac(), client.mtu() as usize);
+            let settings = smol::Settings { mac, mtu, addresses, routers };
+            let plumbed = self.ip.plumb(&name, zone.as_deref(), mac, &settings.addresses)?;
             Ok(Backend::Internal(Arc::new(vnic::start(settings, client, plumbed)?)))
         })
     }

@@ -56,12 +56,11 @@ fn packet(s: &Stream) -> (u16, Vec<u8>) {
 
 fn ping(host: &Host, to: &str, count: u32, size: u16) {
     let r = host.client().guest_ping(Ping {
-        link: "vnic0".into(),
-        to: to.parse().unwrap(),
         count,
         size,
         interval_ms: 0,
         timeout_ms: 10_000,
+        ..Ping::new("vnic0", to.parse().unwrap())
     });
     assert_eq!(r.unwrap().received, u64::from(count));
 }
@@ -165,7 +164,7 @@ fn a_guest_in_a_zone_of_its_own() {
         let attach = |zone: &str| {
             let (link, zone) = ("vnic0".into(), Some(zone.into()));
             let addresses = addresses.clone();
-            host.client().guest_attach_as(Attach { link, addresses, zone })
+            host.client().guest_attach_as(Attach { link, addresses, zone, ..Attach::default() })
         };
         for bad in ["global", "", "a/b"] {
             assert!(attach(bad).unwrap_err().to_string().contains("name of a zone"));

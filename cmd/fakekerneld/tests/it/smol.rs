@@ -52,12 +52,14 @@ impl Wire for Cable {
 
 const MTU: usize = 1400;
 
+fn settings(n: u8, routers: &[&str]) -> Settings {
+    let addresses = [(ip(&format!("10.1.0.{n}")), 24), (ip(&format!("fd00::{n}")), 64)].to_vec();
+    let routers = routers.iter().map(|r| ip(r)).collect();
+    Settings { mac: [2, 8, 0x20, 0xaa, 0, n], mtu: MTU, addresses, routers }
+}
+
 fn guest(n: u8, wire: &Arc<Cable>) -> Guest {
-    let addresses = [format!("10.1.0.{n}/24"), format!("fd00::{n}/64")]
-        .map(|a| a.split_once('/').map(|(a, p)| (a.parse().unwrap(), p.parse().unwrap())).unwrap());
-    let settings =
-        Settings { mac: [2, 8, 0x20, 0xaa, 0, n], mtu: MTU, addresses: addresses.to_vec() };
-    Guest::start(settings, Arc::clone(wire) as Arc<dyn Wire>).unwrap()
+    Guest::start(settings(n, &[]), Arc::clone(wire) as Arc<dyn Wire>).unwrap()
 }
 
 /// Guests 1 and 2; `there` carries what 1 sends.
@@ -92,6 +94,46 @@ fn pings_of_every_kind_of_size_are_answered() {
         assert!(a.ping(quick(to, 1, full + 1)).unwrap_err().contains("fragments"));
     }
     assert_eq!(b.ping(quick("10.1.0.1", 3, 56)).unwrap().received, 3);
+}
+
+#[test]
+fn what_is_on_no_network_goes_to_the_router() {
+    let (there, back) = (Arc::new(Cable::default()), Arc::new(Cable::default()));
+    let start = |settings, wire: &Arc<Cable>| {
+        Guest::start(settings, Arc::clone(wire) as Arc<dyn Wire>).unwrap()
+    };
+    let a = start(settings(1, &["10.1.0.2", "fd00::2"]), &there);
+    // The router has the addresses that are asked for.
+    let mut router = settings(2, &[]);
+    router.addresses.extend([(ip("10.2.0.9"), 24), (ip("fd02::9"), 64)]);
+    let b = start(router, &back);
+    there.to.set(b.inlet()).unwrap();
+    back.to.set(a.inlet()).unwrap();
+    for to in ["10.2.0.9", "fd02::9"] {
+        let r = a.ping(Ping { ttl: 1, ..quick(to, 5, 56) }).unwrap();
+        assert_eq!((r.sent, r.received), (5, 5), "{to}");
+    }
+    assert!(a.ping(Ping { ttl: 0, ..quick("10.2.0.9", 1, 56) }).unwrap_err().contains("TTL"));
+    assert!(b.ping(quick("10.9.0.1", 1, 56)).unwrap_err().contains("none of the guest's networks"));
+    for (routers, why) in [
+        (&["10.2.0.1"][..], "router 10.2.0.1 is on none"),
+        (&["10.1.0.2", "fd00::2", "10.1.0.3"], "router 10.1.0.3 is the second"),
+    ] {
+        let wire: Arc<dyn Wire> = there.clone();
+        assert!(Guest::start(settings(3, routers), wire).unwrap_err().contains(why), "{why}");
+    }
+}
+
+#[test]
+fn pings_say_when_they_were_made() {
+    let (a, _b, there, _) = pair(Cable::default(), Cable::default());
+    let time = || std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos();
+    let before = time();
+    a.ping(quick("10.1.0.2", 1, 56)).unwrap();
+    let kept = there.kept.lock().unwrap();
+    let ping = kept.iter().find(|f| f[12..14] == [8, 0]).unwrap();
+    let stamp = u64::from_be_bytes(*ping[ping.len() - 56..].first_chunk().unwrap());
+    assert!((before..time()).contains(&stamp.into()), "{stamp}");
 }
 
 #[test]
@@ -241,7 +283,7 @@ fn garbage_frames_are_ignored() {
 #[test]
 fn too_many_addresses_are_refused() {
     let addresses = (1..10).map(|n| (IpAddr::from([10, 0, 0, n]), 24)).collect();
-    let settings = Settings { mac: [2, 0, 0, 0, 0, 1], mtu: MTU, addresses };
+    let settings = Settings { mac: [2, 0, 0, 0, 0, 1], mtu: MTU, addresses, routers: vec![] };
     let wire: Arc<dyn Wire> = Arc::new(Cable::default());
     assert!(Guest::start(settings, wire).unwrap_err().contains("too many addresses"));
 }

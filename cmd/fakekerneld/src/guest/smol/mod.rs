@@ -65,6 +65,8 @@ pub struct Settings {
     /// Addresses with the length of their network's prefix, 7 at most. With IPv6 there is a
     /// link-local one beside them.
     pub addresses: Vec<(IpAddr, u8)>,
+    /// Where everything else goes: routers on these networks, one of each version of IP at most.
+    pub routers: Vec<IpAddr>,
 }
 
 /// A running host. Dropping it ends its thread and fails what it does.
@@ -232,6 +234,8 @@ impl Drop for Guest {
 struct Net {
     iface: Interface,
     sockets: SocketSet<'static>,
+    /// Has a router for IPv4 (true), for IPv6 (false).
+    routed: Vec<bool>,
     mtu: usize,
     /// When smoltcp last was given the time.
     polled: Instant,
@@ -274,6 +278,7 @@ impl Host {
         let net = Net {
             iface,
             sockets: SocketSet::new(Vec::new()),
+            routed: settings.routers.iter().map(IpAddr::is_ipv4).collect(),
             mtu: settings.mtu,
             polled: start,
             closing: Vec::new(),
@@ -450,14 +455,33 @@ fn interface(s: &Settings, card: &mut Card, now: SmolInstant) -> Result<(Interfa
             full |= addrs.push(cidr).is_err();
         }
     });
-    if full { Err("too many addresses: a guest takes seven".into()) } else { Ok((iface, seed)) }
+    if full {
+        return Err("too many addresses: a guest takes seven".into());
+    }
+    for &router in &s.routers {
+        let address = IpAddress::from(router);
+        if !iface.ip_addrs().iter().any(|net| net.contains_addr(&address)) {
+            return Err(format!("router {router} is on none of the guest's networks"));
+        }
+        let routes = iface.routes_mut();
+        let before = match router {
+            IpAddr::V4(a) => routes.add_default_ipv4_route(a),
+            IpAddr::V6(a) => routes.add_default_ipv6_route(a),
+        };
+        if !matches!(before, Ok(None)) {
+            return Err(format!("router {router} is the second of its version of IP"));
+        }
+    }
+    Ok((iface, seed))
 }
 
 impl Net {
-    /// A host without routes reaches only its own networks.
+    /// A host without a router reaches only its own networks.
     fn check_reachable(&self, to: IpAddr) -> Result<(), String> {
         let address = IpAddress::from(to);
-        if self.iface.ip_addrs().iter().any(|net| net.contains_addr(&address)) {
+        if self.routed.contains(&to.is_ipv4())
+            || self.iface.ip_addrs().iter().any(|net| net.contains_addr(&address))
+        {
             return Ok(());
         }
         let own: Vec<_> = self.iface.ip_addrs().iter().map(ToString::to_string).collect();

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use fkadm::proto::{Ping, PingReport, Rtt};
 use smoltcp::iface::SocketHandle;
@@ -17,6 +17,7 @@ const NEIGHBOUR: Duration = Duration::from_secs(1);
 
 /// A request without an answer yet.
 struct Request {
+    data: Vec<u8>,
     queued: Instant,
     /// When it left; until then the neighbour's hardware address is asked for.
     left: Option<Instant>,
@@ -52,6 +53,10 @@ impl PingJob {
         };
         let mut socket = icmp::Socket::new(buffer(), buffer());
         socket.bind(icmp::Endpoint::Ident(ident)).map_err(|e| format!("cannot ping: {e}"))?;
+        if ping.ttl == 0 {
+            return Err("a TTL is 1 to 255".into());
+        }
+        socket.set_hop_limit(Some(ping.ttl));
         Ok(PingJob {
             handle: net.sockets.add(socket),
             ping,
@@ -70,9 +75,15 @@ impl PingJob {
         })
     }
 
-    /// What request `seq` carries.
+    /// What request `seq` carries: the time, and a pattern.
     fn data(&self, seq: u16) -> Vec<u8> {
-        (0..self.ping.size).map(|i| (i ^ seq.wrapping_mul(251)) as u8).collect()
+        let mut data: Vec<u8> =
+            (0..self.ping.size).map(|i| (i ^ seq.wrapping_mul(251)) as u8).collect();
+        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        if let Some(stamp) = data.first_chunk_mut() {
+            *stamp = (time.as_nanos() as u64).to_be_bytes();
+        }
+        data
     }
 
     fn send(&mut self, net: &mut Net, now: Instant) -> bool {
@@ -97,7 +108,7 @@ impl PingJob {
                 &checksum,
             ),
         }
-        self.waiting.insert(seq_no, Request { queued: now, left: None });
+        self.waiting.insert(seq_no, Request { data, queued: now, left: None });
         self.next += 1;
         self.report.sent += 1;
         true
@@ -120,7 +131,7 @@ impl PingJob {
                 continue;
             }
             let Some(request) = self.waiting.remove(&seq) else { continue };
-            if data != self.data(seq) {
+            if data != request.data {
                 self.report.corrupted += 1;
                 continue;
             }
