@@ -2,10 +2,9 @@
 //! Guests on the VNICs of a host, and what they and their kernel report.
 
 use crate::host::Host;
-use crate::topology::Guest;
+use crate::topology::{Guest, Topology};
 use anyhow::{Context, Result, bail};
-use fkadm::client::Client;
-use fkadm::proto::{AttachTap, Capture, KstatFilter, Ping, TcpSend};
+use fkadm::proto::{Attach, AttachTap, Capture, KstatFilter, Ping, TcpSend};
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
@@ -17,18 +16,14 @@ pub use fkadm::proto::{PingReport, TcpReport};
 /// Port of the guests' stream receiver.
 const STREAM_PORT: u16 = 5001;
 
-fn client(host: &Host) -> Result<Client> {
-    Client::open(&devctl::Root::from_env_or(Some(host.root.clone())))
-        .with_context(|| format!("host {}", host.name))
-}
-
-/// Puts a guest inside the host's fakekerneld.
+/// Puts a guest inside the host's fakekerneld, with the routers that it has in the topology.
 ///
 /// # Errors
 /// fakekerneld refused.
-pub fn attach(host: &Host, g: &Guest) -> Result<()> {
-    client(host)?
-        .guest_attach(&g.vnic, g.address.clone())
+pub fn attach(host: &Host, t: &Topology, g: &Guest) -> Result<()> {
+    let (link, addresses, routers) = (g.vnic.clone(), g.address.clone(), t.routers_of(g));
+    host.client()?
+        .guest_attach_as(Attach { link, addresses, routers, zone: None })
         .with_context(|| format!("host {}, guest {}", host.name, g.vnic))?;
     Ok(())
 }
@@ -38,7 +33,7 @@ pub fn attach(host: &Host, g: &Guest) -> Result<()> {
 /// # Errors
 /// fakekerneld refused.
 pub fn detach(host: &Host, vnic: &str) -> Result<()> {
-    Ok(client(host)?.guest_detach(vnic)?)
+    Ok(host.client()?.guest_detach(vnic)?)
 }
 
 /// What passes a VNIC, as a pcap file.
@@ -46,15 +41,15 @@ pub fn detach(host: &Host, vnic: &str) -> Result<()> {
 /// # Errors
 /// fakekerneld refused.
 pub fn capture(host: &Host, vnic: &str) -> Result<impl Read + Send + use<>> {
-    Ok(client(host)?.capture(Capture { link: vnic.into(), count: None })?)
+    Ok(host.client()?.capture(Capture { link: vnic.into(), count: None })?)
 }
 
-/// Gives a guest a TAP device of the VNIC's name in a namespace, with its addresses.
+/// Gives a guest a TAP device of the VNIC's name in a namespace, with its addresses and routers.
 ///
 /// # Errors
-/// fakekerneld refused.
-pub fn attach_tap(host: &Host, g: &Guest, netns: &str) -> Result<()> {
-    client(host)?
+/// fakekerneld or ip(8) refused.
+pub fn attach_tap(host: &Host, t: &Topology, g: &Guest, netns: &str) -> Result<()> {
+    host.client()?
         .guest_attach_tap(AttachTap {
             link: g.vnic.clone(),
             tap: Some(g.vnic.clone()),
@@ -62,6 +57,9 @@ pub fn attach_tap(host: &Host, g: &Guest, netns: &str) -> Result<()> {
             addresses: g.address.clone(),
         })
         .with_context(|| format!("host {}, guest {}", host.name, g.vnic))?;
+    for router in t.routers_of(g) {
+        ip(&["-n", netns, "route", "add", "default", "via", &router.to_string()])?;
+    }
     Ok(())
 }
 
@@ -74,7 +72,7 @@ pub fn ping(host: &Host, vnic: &str, to: IpAddr, count: u32, size: u16) -> Resul
     ping.count = count;
     ping.size = size;
     ping.interval_ms = 0;
-    Ok(client(host)?.guest_ping(ping)?)
+    Ok(host.client()?.guest_ping(ping)?)
 }
 
 /// Pings that are lost if they are not answered soon.
@@ -86,7 +84,7 @@ pub fn ping_briefly(host: &Host, vnic: &str, to: IpAddr, count: u32) -> Result<P
     ping.count = count;
     ping.interval_ms = 10;
     ping.timeout_ms = 1000;
-    Ok(client(host)?.guest_ping(ping)?)
+    Ok(host.client()?.guest_ping(ping)?)
 }
 
 /// Whether a ping is answered within a time.
@@ -98,7 +96,7 @@ pub fn ping_once(host: &Host, vnic: &str, to: IpAddr, within: Duration) -> Resul
     ping.count = 1;
     ping.interval_ms = 0;
     ping.timeout_ms = u32::try_from(within.as_millis())?;
-    Ok(client(host)?.guest_ping(ping)?.received > 0)
+    Ok(host.client()?.guest_ping(ping)?.received > 0)
 }
 
 /// Moves a stream between guests of two hosts and compares checksums.
@@ -113,9 +111,9 @@ pub fn tcp(
     addr: IpAddr,
     bytes: u64,
 ) -> Result<TcpReport> {
-    client(to)?.guest_tcp_serve(vnic_to, STREAM_PORT)?;
+    to.client()?.guest_tcp_serve(vnic_to, STREAM_PORT)?;
     let target = SocketAddr::new(addr, STREAM_PORT);
-    Ok(client(from)?.guest_tcp_send(TcpSend::new(vnic_from, target, bytes))?)
+    Ok(from.client()?.guest_tcp_send(TcpSend::new(vnic_from, target, bytes))?)
 }
 
 /// The overlay driver's counters on a host, summed over its links.
@@ -125,7 +123,7 @@ pub fn tcp(
 pub fn counters(host: &Host) -> Result<BTreeMap<String, u64>> {
     let filter = KstatFilter { module: Some("overlay".into()), ..KstatFilter::default() };
     let mut sum = BTreeMap::new();
-    for ks in client(host)?.kstat(filter)? {
+    for ks in host.client()?.kstat(filter)? {
         for (name, value) in ks.data {
             if let Some(n) = value.as_u64() {
                 *sum.entry(name).or_insert(0) += n;
@@ -135,12 +133,27 @@ pub fn counters(host: &Host) -> Result<BTreeMap<String, u64>> {
     Ok(sum)
 }
 
+/// Frames that all these hosts dropped, by reason; no more than there were.
+///
+/// # Errors
+/// As [`counters`].
+pub fn drops(hosts: &[Host]) -> Result<BTreeMap<String, u64>> {
+    let mut drops = BTreeMap::new();
+    for host in hosts {
+        let counters = counters(host)?.into_iter();
+        for (why, n) in counters.filter(|(name, n)| name.starts_with("drop") && *n > 0) {
+            *drops.entry(why).or_insert(0) += n;
+        }
+    }
+    Ok(drops)
+}
+
 /// The links of a host, as `fkadm links --json` prints them.
 ///
 /// # Errors
 /// fakekerneld does not answer.
 pub fn links(host: &Host) -> Result<Vec<serde_json::Value>> {
-    client(host)?.links()?.into_iter().map(|l| Ok(serde_json::to_value(l)?)).collect()
+    host.client()?.links()?.into_iter().map(|l| Ok(serde_json::to_value(l)?)).collect()
 }
 
 /// Makes a network namespace.

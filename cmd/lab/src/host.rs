@@ -2,6 +2,7 @@
 //! One host of a lab: its root directory, its daemons, and commands run on it.
 
 use anyhow::{Context, Result, bail, ensure};
+use fkadm::client::Client;
 use rustix::process::{Pid, Signal};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -201,8 +202,16 @@ impl Host {
     /// # Errors
     /// fakekerneld does not answer.
     pub fn modules(&self) -> Result<Vec<fkadm::proto::Module>> {
+        Ok(self.client()?.modinfo()?)
+    }
+
+    /// A connection to its kernel.
+    ///
+    /// # Errors
+    /// fakekerneld does not answer.
+    pub fn client(&self) -> Result<Client> {
         let root = devctl::Root::from_env_or(Some(self.root.clone()));
-        Ok(fkadm::client::Client::open(&root)?.modinfo()?)
+        Client::open(&root).with_context(|| format!("host {}", self.name))
     }
 
     /// A command of the lab's tools set up to run on this host.

@@ -2,11 +2,11 @@
 //! The file that the search plugin `files` reads, made from the topology (man/overlay_files.5).
 //!
 //! An overlay with `search = "files"` and no `files/config` of its own gets one:
-//! `<host>/etc/overlay/<link>.json`, with every guest of its virtual network. Each host has its own copy, as
-//! machines would.
+//! `<host>/etc/overlay/<link>.json`, with every guest of its virtual network; with the guests of all, and what is
+//! attached to what, when the topology has networks. Each host has its own copy, as machines would.
 
 use crate::host::Host;
-use crate::topology::{Overlay, Topology, parse_prefix};
+use crate::topology::{Overlay, Subnet, Topology, parse_prefix};
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 use std::path::PathBuf;
@@ -21,6 +21,9 @@ pub fn path(host: &Host, overlay: &Overlay) -> Option<PathBuf> {
     ours.then(|| host.root.join("etc/overlay").join(format!("{}.json", overlay.name)))
 }
 
+/// The routers' Ethernet addresses begin with this.
+const ROUTER_OUI: &str = "2:8:21";
+
 /// The contents for a virtual network.
 ///
 /// # Errors
@@ -29,7 +32,8 @@ pub fn contents(topology: &Topology, vnet: u64) -> Result<String> {
     let mut hosts = Map::new();
     for h in &topology.hosts {
         for g in &h.guests {
-            let overlay = h.overlays.iter().find(|o| o.name == g.over && o.vnet == vnet);
+            let is_told = |o: &&Overlay| o.vnet == vnet || !topology.networks.is_empty();
+            let overlay = h.overlays.iter().find(|o| o.name == g.over).filter(is_told);
             let Some(overlay) = overlay else { continue };
             let mac = g.mac.clone().with_context(|| {
                 format!("host {}, guest {}: the files plugin needs its mac", h.name, g.vnic)
@@ -42,10 +46,45 @@ pub fn contents(topology: &Topology, vnet: u64) -> Result<String> {
                     host[key] = json!(ip);
                 }
             }
+            if !topology.networks.is_empty() {
+                host["vid"] = json!(overlay.vnet.to_string());
+                host["vlan"] = json!(g.vlan);
+            }
             hosts.insert(mac, host);
         }
     }
+    if !topology.networks.is_empty() {
+        hosts.insert("fabrics".into(), fabrics(topology)?);
+    }
     Ok(serde_json::to_string_pretty(&Value::Object(hosts))? + "\n")
+}
+
+/// The networks, one fabric for each version of IP, and which of them are attached.
+fn fabrics(topology: &Topology) -> Result<Value> {
+    let (mut fabrics, mut groups) = (Map::new(), Map::new());
+    let family = |s: &Subnet| if s.router.is_ipv4() { "v4" } else { "v6" };
+    for n in &topology.networks {
+        let dcid = topology.overlays_of(n.vnet).next().map_or(0, |o| o.dcid);
+        for s in n.subnets()? {
+            let number = fabrics.len();
+            let fabric = json!({
+                "prefix": s.to_string(), "routerip": s.router, "vlan": n.vlan, "vid": n.vnet.to_string(),
+                "dcid": dcid, "routermac": format!("{ROUTER_OUI}:0:{:x}:{:x}", number / 256, number % 256),
+            });
+            fabrics.insert(format!("{}-{}", n.name, family(&s)), fabric);
+        }
+    }
+    for (number, group) in topology.attached.iter().enumerate() {
+        for n in topology.networks.iter().filter(|n| group.contains(&n.name)) {
+            for s in n.subnets()? {
+                let group = groups.entry(format!("{number}-{}", family(&s))).or_insert(json!([]));
+                let member = json!(format!("{}-{}", n.name, family(&s)));
+                group.as_array_mut().into_iter().for_each(|g| g.push(member.clone()));
+            }
+        }
+    }
+    fabrics.insert("attached-fabrics".into(), Value::Object(groups));
+    Ok(Value::Object(fabrics))
 }
 
 /// Writes the file of an overlay, whole or not at all, and returns where it is.

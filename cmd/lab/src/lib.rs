@@ -20,6 +20,7 @@
 //! Invariants: daemons are stopped newest first (varpd before its kernel). The demo's daemons die with the demo,
 //! whatever ends it; those of `lab up` are recorded in [`state`] before they are used, so `lab down` finds them.
 
+pub mod crossing;
 mod demo;
 mod directory;
 mod guests;
@@ -52,6 +53,10 @@ enum Cmd {
         /// How hosts find guests: by asking a directory or in a file, among three hosts, or not at all, between two.
         #[arg(long, value_enum, default_value_t = demo::Plugin::Svp)]
         plugin: demo::Plugin,
+        /// Three virtual networks, of which two are attached to each other and detached while every guest pings every
+        /// other one.
+        #[arg(long, conflicts_with_all = ["lose_a_directory", "plugin", "tcp"])]
+        routed: bool,
         /// With svp: start two directories under one name, and kill one of them.
         #[arg(long)]
         lose_a_directory: bool,
@@ -140,7 +145,10 @@ pub fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
-        Cmd::Demo { plugin, lose_a_directory, json, tcp, capture, modload } => {
+        Cmd::Demo { routed: true, json, capture, modload, .. } => {
+            demo::routed(&demo::Routed { json, capture }, &Modules::new(modload.as_deref())?)
+        }
+        Cmd::Demo { plugin, lose_a_directory, json, tcp, capture, modload, .. } => {
             let svp = plugin == demo::Plugin::Svp;
             ensure!(svp || !lose_a_directory, "only svp has directories to lose");
             let tcp_bytes = tcp << 20;

@@ -53,6 +53,10 @@ pub fn make_vnic(host: &Host, g: &topology::Guest) -> Result<()> {
     if let Some(mac) = &g.mac {
         args.extend(["-m", mac]);
     }
+    let vlan = g.vlan.to_string();
+    if g.vlan != 0 {
+        args.extend(["-v", &vlan]);
+    }
     args.push(&g.vnic);
     host.dladm(&args).map(drop)
 }
@@ -145,9 +149,9 @@ fn start(
                 guests::make_netns(&ns)?;
                 spaces.push(ns.clone());
                 dir.save(text, hosts, spaces)?;
-                guests::attach_tap(host, g, &ns)?;
+                guests::attach_tap(host, topology, g, &ns)?;
             } else {
-                guests::attach(host, g)?;
+                guests::attach(host, topology, g)?;
             }
         }
     }

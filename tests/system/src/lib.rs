@@ -9,6 +9,7 @@
 //! Nothing outlives a test: namespaces and processes are removed on drop, also when the test fails.
 
 mod daemon;
+pub mod home;
 pub mod packet;
 
 use anyhow::{Context, Result, bail};

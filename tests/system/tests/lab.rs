@@ -4,91 +4,11 @@
 use serde_json::Value;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+use system_tests::home::{Home, bad, good, text};
 
 const EXE: &str = env!("CARGO_BIN_EXE_overlay-tools");
-/// nobody: whoever runs the tests, the demo needs no privilege.
-const NOBODY: u32 = 65534;
-
-/// A runtime directory of the test's own, removed on drop.
-struct Home(PathBuf);
-
-impl Home {
-    fn new() -> Home {
-        let dir = std::env::temp_dir().join(format!("ovl-{}", std::process::id()));
-        std::fs::create_dir(&dir).unwrap();
-        if rustix::process::geteuid().is_root() {
-            std::os::unix::fs::chown(&dir, Some(NOBODY), Some(NOBODY)).unwrap();
-        }
-        Home(dir)
-    }
-
-    /// The lab, as an ordinary user.
-    fn lab(&self, args: &[&str]) -> Command {
-        let mut c = Command::new(EXE);
-        c.args(args)
-            .env("XDG_RUNTIME_DIR", &self.0)
-            .env_remove("OVERLAY_ROOT")
-            .stdin(Stdio::null());
-        if rustix::process::geteuid().is_root() {
-            c.uid(NOBODY).gid(NOBODY);
-        }
-        c
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        self.lab(args).output().unwrap()
-    }
-
-    /// The two-hosts topology on addresses of this test's own, as a file.
-    fn two_hosts(&self) -> String {
-        self.own("two-hosts", "127.64.1.")
-    }
-
-    /// A ready topology, with these addresses replaced.
-    fn own(&self, topology: &str, addresses: &str) -> String {
-        let pid = std::process::id();
-        let text = good(&self.run(&["topologies", topology]));
-        let own = format!("127.{}.{}.", 2 + (pid >> 8) % 60, pid % 256);
-        let file = self.0.join("own.toml");
-        std::fs::write(&file, text.replace(addresses, &own)).unwrap();
-        file.to_str().unwrap().into()
-    }
-
-    /// What labs left below the directory.
-    fn left(&self) -> Vec<PathBuf> {
-        let Ok(dir) = std::fs::read_dir(self.0.join("illumos-overlay-lab")) else { return vec![] };
-        dir.map(|e| e.unwrap().path()).collect()
-    }
-}
-
-impl Drop for Home {
-    fn drop(&mut self) {
-        for lab in self.left() {
-            let name = lab.file_name().unwrap().to_string_lossy().into_owned();
-            let _ = self.run(&["down", &name]);
-        }
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn good(out: &Output) -> String {
-    assert!(out.status.success(), "{}\n{}{}", out.status, text(&out.stdout), text(&out.stderr));
-    text(&out.stdout)
-}
-
-fn bad(out: &Output, expect: &str) {
-    let err = text(&out.stderr);
-    assert!(!out.status.success(), "succeeded: {}", text(&out.stdout));
-    assert!(err.contains(expect), "{expect:?} is not in: {err}");
-    assert!(!err.contains("panicked"), "{err}");
-}
-
 /// Processes whose command line names `dir`.
 fn processes(dir: &Path) -> Vec<i32> {
     let dir = dir.as_os_str().as_encoded_bytes();
@@ -113,7 +33,7 @@ fn wait_until(what: &str, f: impl Fn() -> bool) {
 
 #[test]
 fn the_demo_tells_what_it_did_as_json_and_leaves_nothing() {
-    let home = Home::new();
+    let home = Home::new(EXE);
     let out = home.run(&["demo", "--plugin", "direct", "--json", "--tcp", "32"]);
     let v: Value = serde_json::from_str(&good(&out)).unwrap();
     assert_eq!(v["plugin"], "direct");
@@ -131,13 +51,13 @@ fn the_demo_tells_what_it_did_as_json_and_leaves_nothing() {
     assert!(n(0, "obytes") > 32 << 20);
     assert!(v["drops"].as_object().unwrap().is_empty(), "{}", v["drops"]);
     assert_eq!(home.left(), Vec::<PathBuf>::new());
-    assert_eq!(processes(&home.0), Vec::<i32>::new());
+    assert_eq!(processes(home.dir()), Vec::<i32>::new());
 }
 
 #[test]
 fn the_demo_leaves_captures_of_every_layer_that_belong_together() {
-    let home = Home::new();
-    let dir = home.0.join("captures");
+    let home = Home::new(EXE);
+    let dir = home.dir().join("captures");
     let args = ["demo", "--plugin", "direct", "--json", "--tcp", "1", "--capture"];
     let v: Value =
         serde_json::from_str(&good(&home.run(&[&args[..], &[dir.to_str().unwrap()]].concat())))
@@ -166,7 +86,7 @@ fn the_demo_leaves_captures_of_every_layer_that_belong_together() {
 
 #[test]
 fn the_demo_of_the_files_plugin_sees_lookups_and_a_guest_that_moves() {
-    let home = Home::new();
+    let home = Home::new(EXE);
     let out = home.run(&["demo", "--plugin", "files", "--json", "--tcp", "8"]);
     let v: Value = serde_json::from_str(&good(&out)).unwrap();
     assert_eq!((v["plugin"].as_str(), v["ping"]["received"].as_u64()), (Some("files"), Some(80)));
@@ -178,7 +98,7 @@ fn the_demo_of_the_files_plugin_sees_lookups_and_a_guest_that_moves() {
     let drops: Vec<_> = v["drops"].as_object().unwrap().keys().collect();
     assert_eq!(drops, ["drop_lookup_drop"]);
     assert_eq!(home.left(), Vec::<PathBuf>::new());
-    assert_eq!(processes(&home.0), Vec::<i32>::new());
+    assert_eq!(processes(home.dir()), Vec::<i32>::new());
 }
 
 /// Both addresses of the second guest were asked for, and it moved.
@@ -202,7 +122,7 @@ fn found_and_moved(v: &Value) {
 
 #[test]
 fn the_demo_of_the_svp_plugin_asks_a_directory_and_follows_a_guest_that_moves() {
-    let home = Home::new();
+    let home = Home::new(EXE);
     let v: Value =
         serde_json::from_str(&good(&home.run(&["demo", "--json", "--tcp", "8"]))).unwrap();
     assert_eq!((v["plugin"].as_str(), v["ping"]["received"].as_u64()), (Some("svp"), Some(80)));
@@ -212,12 +132,12 @@ fn the_demo_of_the_svp_plugin_asks_a_directory_and_follows_a_guest_that_moves() 
     assert!(v["misses"]["p50_us"].as_f64().unwrap() > v["misses"]["hit_p50_us"].as_f64().unwrap());
     assert!(v["lost"].is_null());
     assert_eq!(home.left(), Vec::<PathBuf>::new());
-    assert_eq!(processes(&home.0), Vec::<i32>::new());
+    assert_eq!(processes(home.dir()), Vec::<i32>::new());
 }
 
 #[test]
 fn the_demo_loses_a_directory_and_carries_on() {
-    let home = Home::new();
+    let home = Home::new(EXE);
     let v: Value = serde_json::from_str(&good(&home.run(&[
         "demo",
         "--lose-a-directory",
@@ -230,12 +150,12 @@ fn the_demo_loses_a_directory_and_carries_on() {
     found_and_moved(&v);
     bad(&home.run(&["demo", "--plugin", "files", "--lose-a-directory"]), "only svp");
     assert_eq!(home.left(), Vec::<PathBuf>::new());
-    assert_eq!(processes(&home.0), Vec::<i32>::new());
+    assert_eq!(processes(home.dir()), Vec::<i32>::new());
 }
 
 #[test]
 fn a_lab_with_a_directory_is_administered_from_its_commands() {
-    let home = Home::new();
+    let home = Home::new(EXE);
     let topology = home.own("directory", "127.64.6.");
     good(&home.run(&["up", &topology]));
     let status: Value = serde_json::from_str(&good(&home.run(&["status", "--json"]))).unwrap();
@@ -256,13 +176,13 @@ fn a_lab_with_a_directory_is_administered_from_its_commands() {
             .success()
     });
     good(&home.run(&["down"]));
-    assert_eq!(processes(&home.0), Vec::<i32>::new());
+    assert_eq!(processes(home.dir()), Vec::<i32>::new());
 }
 
 #[test]
 fn the_demo_runs_on_module_files() {
     let Some(modules) = test_skip::kernel_modules() else { return };
-    let home = Home::new();
+    let home = Home::new(EXE);
     let out = home.run(&[
         "demo",
         "--plugin",
@@ -298,7 +218,7 @@ fn start_long_demo(home: &Home) -> Child {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    wait_until("the demo did not start its daemons", || processes(&home.0).len() >= 4);
+    wait_until("the demo did not start its daemons", || processes(home.dir()).len() >= 4);
     // Somewhere within the stream.
     std::thread::sleep(Duration::from_millis(1500));
     child
@@ -306,23 +226,23 @@ fn start_long_demo(home: &Home) -> Child {
 
 #[test]
 fn an_interrupted_demo_cleans_up() {
-    let home = Home::new();
+    let home = Home::new(EXE);
     let mut demo = start_long_demo(&home);
     let pid = rustix::process::Pid::from_child(&demo);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
     let status = demo.wait().unwrap();
     assert_eq!(status.code(), Some(130));
     assert_eq!(home.left(), Vec::<PathBuf>::new());
-    assert_eq!(processes(&home.0), Vec::<i32>::new());
+    assert_eq!(processes(home.dir()), Vec::<i32>::new());
 }
 
 #[test]
 fn the_daemons_of_a_killed_demo_die_with_it() {
-    let home = Home::new();
+    let home = Home::new(EXE);
     let mut demo = start_long_demo(&home);
     demo.kill().unwrap();
     demo.wait().unwrap();
-    wait_until("daemons outlive the demo", || processes(&home.0).is_empty());
+    wait_until("daemons outlive the demo", || processes(home.dir()).is_empty());
     // The directory is left, and `lab down` takes it away.
     let left = home.left();
     assert_eq!(left.len(), 1);
@@ -332,13 +252,14 @@ fn the_daemons_of_a_killed_demo_die_with_it() {
 
 #[test]
 fn every_ready_topology_comes_up_works_and_goes() {
-    let home = Home::new();
+    let home = Home::new(EXE);
     for (name, from, vnic, to) in [
         ("two-hosts", "h1", "g1", "fd77::2"),
         ("three-hosts", "h3", "g3", "fd77::1"),
         ("two-vnets", "h2", "blue2", "10.77.2.1"),
         ("jumbo", "h1", "g1", "10.77.1.2"),
         ("ipv6-underlay", "h2", "g2", "10.77.3.1"),
+        ("three-vnets", "h1", "red1", "10.2.20.12"),
     ] {
         good(&home.run(&["up", name]));
         let ping = || {
@@ -346,7 +267,7 @@ fn every_ready_topology_comes_up_works_and_goes() {
                 "exec", from, "--", "fkadm", "-j", "guest", "ping", vnic, to, "-c", "3", "-i", "0",
             ])
         };
-        if name == "three-hosts" {
+        if name.starts_with("three") {
             // The guest that answers asks for the other's address first, and loses what it meant to send.
             wait_until("not all pings were answered", || ping().status.success());
         }
@@ -363,13 +284,13 @@ fn every_ready_topology_comes_up_works_and_goes() {
         }
         good(&home.run(&["down"]));
         assert_eq!(home.left(), Vec::<PathBuf>::new());
-        assert_eq!(processes(&home.0), Vec::<i32>::new());
+        assert_eq!(processes(home.dir()), Vec::<i32>::new());
     }
 }
 
 #[test]
 fn a_lab_is_seen_used_and_refused_a_second_time() {
-    let home = Home::new();
+    let home = Home::new(EXE);
     let file = home.two_hosts();
     good(&home.run(&["up", &file]));
     let status: Value = serde_json::from_str(&good(&home.run(&["status", "--json"]))).unwrap();
@@ -395,15 +316,15 @@ fn a_lab_is_seen_used_and_refused_a_second_time() {
 
 #[test]
 fn a_lab_whose_daemons_were_killed_says_so_and_goes() {
-    let home = Home::new();
+    let home = Home::new(EXE);
     good(&home.run(&["up", &home.two_hosts()]));
-    for pid in processes(&home.0) {
+    for pid in processes(home.dir()) {
         let _ = rustix::process::kill_process(
             rustix::process::Pid::from_raw(pid).unwrap(),
             rustix::process::Signal::KILL,
         );
     }
-    wait_until("daemons still run", || processes(&home.0).is_empty());
+    wait_until("daemons still run", || processes(home.dir()).is_empty());
     let status = home.run(&["status"]);
     assert!(!status.status.success());
     assert!(text(&status.stdout).contains("NOT RUNNING"), "{}", text(&status.stdout));
@@ -414,14 +335,14 @@ fn a_lab_whose_daemons_were_killed_says_so_and_goes() {
 
 #[test]
 fn a_wrong_file_of_hosts_is_told_and_the_last_good_one_stays() {
-    let home = Home::new();
+    let home = Home::new(EXE);
     good(&home.run(&["up", &home.own("three-hosts", "127.64.5.")]));
     let dladm = |args: &str| {
         let mut all = vec!["exec", "h1", "--", "dladm"];
         all.extend(args.split(' '));
         home.run(&all)
     };
-    let file = home.0.join("illumos-overlay-lab/three-hosts/h1/etc/overlay/ov0.json");
+    let file = home.dir().join("illumos-overlay-lab/three-hosts/h1/etc/overlay/ov0.json");
     let right = std::fs::read_to_string(&file).unwrap();
     let create = format!(
         "create-overlay -e vxlan -s files -v 9 -p vxlan/listen_ip=127.0.0.1,files/config={} ov9",
@@ -457,12 +378,12 @@ fn a_wrong_file_of_hosts_is_told_and_the_last_good_one_stays() {
 
 #[test]
 fn wrong_input_is_named_and_leaves_nothing() {
-    let home = Home::new();
+    let home = Home::new(EXE);
     bad(&home.run(&["up", "nowhere.toml"]), "ready ones: two-hosts");
     bad(&home.run(&["up", "two-hosts", "--netns"]), "needs root");
     bad(&home.run(&["topologies", "nope"]), "nope");
     bad(&home.run(&["demo", "--tcp", "0"]), "0");
-    let file = home.0.join("t.toml");
+    let file = home.dir().join("t.toml");
     let ready = std::fs::read_to_string(home.two_hosts()).unwrap();
     for (from, to, expect) in [
         ("vnet = 100", "vnet = \"x\"", "vnet"),
@@ -474,6 +395,6 @@ fn wrong_input_is_named_and_leaves_nothing() {
         std::fs::write(&file, ready.replace(from, to)).unwrap();
         bad(&home.run(&["up", file.to_str().unwrap()]), expect);
         assert_eq!(home.left(), Vec::<PathBuf>::new(), "{to}");
-        assert_eq!(processes(&home.0), Vec::<i32>::new(), "{to}");
+        assert_eq!(processes(home.dir()), Vec::<i32>::new(), "{to}");
     }
 }

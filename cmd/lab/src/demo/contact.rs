@@ -7,7 +7,7 @@ use super::{Interrupt, Progress, plain};
 use crate::guests;
 use crate::host::Host;
 use crate::running::make_vnic;
-use crate::topology::Guest;
+use crate::topology::{Guest, Topology};
 use anyhow::{Result, bail};
 use std::net::IpAddr;
 
@@ -59,14 +59,14 @@ fn counter(host: &Host, name: &str) -> Result<u64> {
 }
 
 /// Takes a guest from one host to another, with its addresses. Nobody is told.
-pub fn take(p: &Progress, guest: &Guest, from: &Host, to: &Host) -> Result<()> {
+pub fn take(p: &Progress, t: &Topology, guest: &Guest, from: &Host, to: &Host) -> Result<()> {
     let (vnic, from_name, to_name) = (&guest.vnic, &from.name, &to.name);
     p.step(&format!("{vnic} goes from {from_name} to {to_name}, with its addresses"));
     guests::detach(from, vnic)?;
     p.command(from, &["delete-vnic", vnic])?;
     make_vnic(to, guest)?;
     p.command(to, &["show-vnic"])?;
-    guests::attach(to, guest)
+    guests::attach(to, t, guest)
 }
 
 /// Pings until an answer comes. smoltcp throws away an answer for which it must first ask where it goes, so the first

@@ -44,7 +44,7 @@ pub fn follow(p: &Progress, t: &Topology, hosts: &[Host], stop: &Interrupt) -> R
     let asker = t.hosts.first().and_then(|h| h.guests.first()).context("no guest asks")?;
     let address = plain(guest.address.first().context("no address")?)?;
 
-    take(p, &guest, h2, h3)?;
+    take(p, t, &guest, h2, h3)?;
     let before = ping(p, h1, &asker.vnic, address)?;
     ensure!(before.received == 0, "frames to {} reach a host that no file names", guest.vnic);
     stop.check()?;

@@ -24,7 +24,7 @@ pub struct Captured {
 pub struct Layers(Vec<(String, &'static str, PathBuf, Recording)>);
 
 impl Layers {
-    /// Starts a capture of every layer of every host with a guest, into a directory, which is made.
+    /// Starts a capture of every layer of every host and guest, into a directory, which is made.
     ///
     /// # Errors
     /// A host has no such layer, or a file cannot be made.
@@ -33,18 +33,21 @@ impl Layers {
         std::fs::create_dir_all(dir).with_context(|| format!("directory {}", dir.display()))?;
         let mut layers = Vec::new();
         for (host, h) in hosts.iter().zip(&t.hosts) {
-            let Some(guest) = h.guests.first() else { continue };
             let place = Place::new(Some(&host.root), None);
-            for (layer, source) in [
-                ("vnic", place.link(&guest.vnic, false)),
-                ("ipnet", place.interface(&guest.vnic, true)),
-                ("underlay", place.link("underlay", false)),
-            ] {
-                let file = dir.join(format!("{}-{layer}.pcapng", host.name));
+            let mut start = |whose: &str, layer, source: Result<_, _>| {
+                let file = dir.join(format!("{whose}-{layer}.pcapng"));
                 let start = || anyhow::Ok(Recording::start(source?, &file)?);
                 let started = start().with_context(|| format!("host {}, {layer}", host.name))?;
                 layers.push((host.name.clone(), layer, file, started));
+                anyhow::Ok(())
+            };
+            for guest in &h.guests {
+                // A host with one guest has files of its own name.
+                let whose = if h.guests.len() == 1 { &host.name } else { &guest.vnic };
+                start(whose, "vnic", place.link(&guest.vnic, false))?;
+                start(whose, "ipnet", place.interface(&guest.vnic, true))?;
             }
+            start(&host.name, "underlay", place.link("underlay", false))?;
         }
         Ok(Layers(layers))
     }

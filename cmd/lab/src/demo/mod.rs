@@ -4,25 +4,26 @@
 mod contact;
 mod files;
 mod layers;
+mod routed;
+mod stage;
 mod svp;
 mod watch;
 
-use crate::directory;
+pub use routed::{Show as Routed, demo as routed};
+
 use crate::guests::{self, PingReport, TcpReport};
-use crate::host::{Daemon, Host, Lifetime, Modules};
+use crate::host::{Host, Modules};
 use crate::hosts_file;
-use crate::running::make_links;
-use crate::state::LabDir;
-use crate::topology::Topology;
 use anyhow::{Context, Result, bail, ensure};
 use layers::{Captured, Layers};
+use stage::{Interrupt, Progress, Stage, own_topology, staged};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
+/// Exit status after Ctrl-C.
+const INTERRUPTED: u8 = 130;
 /// Echo requests of each size.
 const PINGS: u32 = 20;
 
@@ -115,147 +116,23 @@ struct HostSummary {
     counters: BTreeMap<String, u64>,
 }
 
-/// Where progress goes: standard output belongs to the result when that is JSON.
-struct Progress {
-    json: bool,
-    start: Instant,
-}
-
-impl Progress {
-    fn say(&self, text: &str) {
-        if self.json {
-            eprintln!("{text}");
-        } else {
-            println!("{text}");
-        }
-    }
-
-    fn step(&self, text: &str) {
-        self.say(&format!("\n[{:5.1} s] {text}", self.start.elapsed().as_secs_f64()));
-    }
-
-    fn command(&self, host: &Host, args: &[&str]) -> Result<String> {
-        self.say(&format!("{}# dladm {}", host.name, args.join(" ")));
-        let out = host.dladm(args)?;
-        if !out.is_empty() {
-            self.say(out.trim_end());
-        }
-        Ok(out)
-    }
-}
-
 /// Runs the demo.
 ///
 /// # Errors
 /// Something did not work. All that was started is stopped and removed all the same.
 pub fn demo(what: &Show, modules: &Modules) -> Result<ExitCode> {
-    let progress = Progress { json: what.json, start: Instant::now() };
-    let (text, name) = own_topology(what)?;
-    let topology = Topology::parse(&text)?;
-    let dir = LabDir::of(&name);
-    dir.create()?;
-    let stop = Interrupt::install()?;
-    let (mut hosts, mut directories) = (Vec::new(), Vec::new());
-    let result = start(&progress, &topology, &dir, modules, &mut hosts, &mut directories, &stop)
-        .and_then(|()| show(&progress, &topology, what, &hosts, &mut directories, &stop));
-    progress.step("cleaning up");
-    hosts.append(&mut directories);
-    let mut complaints: Vec<String> = hosts.iter_mut().rev().flat_map(Host::stop).collect();
-    if stop.came() {
-        // The interrupt ended the daemons before we did.
-        complaints.clear();
-    }
-    let kept_logs = if result.is_err() && !stop.came() { logs(&hosts) } else { String::new() };
-    dir.remove()?;
-    if stop.came() {
-        progress.say("interrupted; everything is removed");
-        return Ok(ExitCode::from(130));
-    }
-    let mut summary = result.with_context(|| format!("the demo failed{kept_logs}"))?;
-    ensure!(complaints.is_empty(), "{}", complaints.join("; "));
-    summary.seconds = progress.start.elapsed().as_secs_f64();
-    report(&progress, &summary)?;
+    let p = Progress::start(what.json);
+    let (ready, underlay) = what.topology();
+    let t = own_topology(ready, underlay)?;
+    let shown = staged(&p, &t, modules, |stage| show(&p, what, stage))?;
+    let Some(mut summary) = shown else { return Ok(ExitCode::from(INTERRUPTED)) };
+    summary.seconds = p.seconds();
+    report(&p, &summary)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The plugin's topology on addresses of this process's own, so that demos do not meet.
-fn own_topology(what: &Show) -> Result<(String, String)> {
-    let (topology, underlay) = what.topology();
-    let pid = std::process::id();
-    let (a, b) = (65 + (pid >> 8) % 62, pid % 256);
-    let name = format!("demo-{pid}");
-    let (_, text) = crate::topology::READY
-        .iter()
-        .find(|(n, _)| *n == topology)
-        .context("no topology for the plugin")?;
-    Ok((
-        text.replace(underlay, &format!("127.{a}.{b}."))
-            .replace(&format!("{topology:?}"), &format!("{name:?}")),
-        name,
-    ))
-}
-
-/// Starts everything.
-fn start(
-    p: &Progress,
-    t: &Topology,
-    dir: &LabDir,
-    modules: &Modules,
-    hosts: &mut Vec<Host>,
-    directories: &mut Vec<Host>,
-    stop: &Interrupt,
-) -> Result<()> {
-    if !t.directories.is_empty() {
-        p.step("starting a directory (portolan) that knows all guests");
-        let started = directory::start(t, dir, Lifetime::WithLab, directories);
-        for d in directories.iter() {
-            stop.watch(d.daemons());
-            for daemon in d.daemons() {
-                p.say(&format!("  {}: {} (pid {})", d.name, daemon.program, daemon.pid));
-            }
-        }
-        started?;
-    }
-    p.step(&format!("starting {} hosts, each a kernel (fakekerneld) and a varpd", t.hosts.len()));
-    for h in &t.hosts {
-        let root = dir.host_root(&h.name);
-        let host = Host::start(&h.name, root, &dir.plugins(), modules, Lifetime::WithLab)?;
-        stop.watch(host.daemons());
-        for d in host.daemons() {
-            p.say(&format!("  {}: {} (pid {})", h.name, d.program, d.pid));
-        }
-        for m in host.modules()? {
-            let file = m.file.map_or("built in".into(), |f| f.display().to_string());
-            p.say(&format!("  {}: {} ({file})", h.name, m.name));
-        }
-        hosts.push(host);
-        stop.check()?;
-    }
-    p.step("an overlay link and a VNIC on each host, made with dladm");
-    for (host, h) in hosts.iter().zip(&t.hosts) {
-        directory::name(t, host)?;
-        make_links(host, t, h)?;
-        p.command(host, &["show-link"])?;
-        stop.check()?;
-    }
-    p.step("a guest behind each VNIC");
-    for (host, h) in hosts.iter().zip(&t.hosts) {
-        for g in &h.guests {
-            guests::attach(host, g)?;
-            p.say(&format!("  {} on {}: {}", g.vnic, host.name, g.address.join(", ")));
-        }
-    }
-    Ok(())
-}
-
-fn show(
-    p: &Progress,
-    t: &Topology,
-    what: &Show,
-    hosts: &[Host],
-    directories: &mut Vec<Host>,
-    stop: &Interrupt,
-) -> Result<Summary> {
+fn show(p: &Progress, what: &Show, stage: Stage<'_>) -> Result<Summary> {
+    let Stage { topology: t, hosts, directories, stop } = stage;
     let (Some(h1), Some(h2), Some(g1), Some(g2)) = (
         hosts.first(),
         hosts.get(1),
@@ -306,13 +183,9 @@ fn show(
             p.command(h, &["show-overlay", view])?;
         }
     }
-    let mut drops = BTreeMap::new();
     let mut summaries = Vec::new();
     for (host, h) in hosts.iter().zip(&t.hosts) {
         let counters = guests::counters(host)?;
-        for (name, n) in counters.iter().filter(|(name, n)| name.starts_with("drop") && **n > 0) {
-            *drops.entry(name.clone()).or_insert(0) += n;
-        }
         summaries.push(HostSummary {
             name: h.name.clone(),
             underlay: h.overlays.first().context("no overlay")?.listen,
@@ -342,7 +215,7 @@ fn show(
         tcp,
         lost,
         moved,
-        drops,
+        drops: guests::drops(hosts)?,
         seconds: 0.0,
     })
 }
@@ -436,59 +309,4 @@ fn report(p: &Progress, s: &Summary) -> Result<()> {
     println!("  dropped   {drops}{answered}");
     println!("  time      {:.1} s", s.seconds);
     Ok(())
-}
-
-/// What the daemons logged, for a demo that failed: its directory is removed.
-fn logs(hosts: &[Host]) -> String {
-    let mut text = String::new();
-    for h in hosts {
-        for program in ["fakekerneld", "varpd", "portolan"] {
-            let log = std::fs::read_to_string(h.root.join(format!("log/{program}.log")))
-                .unwrap_or_default();
-            let lines: Vec<_> = log.lines().collect();
-            for l in &lines[lines.len().saturating_sub(5)..] {
-                text.push_str(&format!("\n  {} {program}: {l}", h.name));
-            }
-        }
-    }
-    text
-}
-
-/// Ctrl-C and SIGTERM: the daemons are ended at once, so that whatever the demo waits for fails, and the ordinary
-/// way of failing cleans up.
-struct Interrupt {
-    inner: Arc<Mutex<(bool, Vec<Daemon>)>>,
-}
-
-impl Interrupt {
-    fn install() -> Result<Interrupt> {
-        let inner = Arc::new(Mutex::new((false, Vec::<Daemon>::new())));
-        let seen = inner.clone();
-        ctrlc::set_handler(move || {
-            if let Ok(mut g) = seen.lock() {
-                g.0 = true;
-                for d in g.1.iter().rev().filter(|d| d.alive()) {
-                    if let Some(pid) = rustix::process::Pid::from_raw(d.pid) {
-                        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-                    }
-                }
-            }
-        })?;
-        Ok(Interrupt { inner })
-    }
-
-    fn watch(&self, daemons: &[Daemon]) {
-        if let Ok(mut g) = self.inner.lock() {
-            g.1.extend_from_slice(daemons);
-        }
-    }
-
-    fn came(&self) -> bool {
-        self.inner.lock().is_ok_and(|g| g.0)
-    }
-
-    fn check(&self) -> Result<()> {
-        ensure!(!self.came(), "interrupted");
-        Ok(())
-    }
 }

@@ -192,7 +192,7 @@ pub fn follow(
     let mac = guest.mac.as_ref().context("the guest has no mac")?;
     let vnet = t1.overlays.first().context("no overlay")?.vnet.to_string();
 
-    take(p, guest, h2, h3)?;
+    take(p, t, guest, h2, h3)?;
     let before = ping(p, h1, &asker.vnic, address)?;
     ensure!(before.received == 0, "frames to {} reach a host that no directory names", guest.vnic);
     stop.check()?;
