@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! What an administrator can change, and why it may be refused.
 
-use crate::net::Mac;
+use crate::net::{Mac, Subnet};
 use crate::record::{Host, LogRecord, Network, Port, Route, RouteKey};
 use crate::store::Revision;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::net::IpAddr;
 use thiserror::Error;
 use utoipa::ToSchema;
@@ -59,6 +60,59 @@ pub enum Change {
     },
     /// Removes a route.
     DeleteRoute(RouteKey),
+    /// Routes two subnets to each other, both ways. Tags and source Ethernet addresses are those of the
+    /// router address that lies in each.
+    Attach {
+        /// One.
+        a: Side,
+        /// The other.
+        b: Side,
+    },
+    /// Removes the routes between two subnets, both ways.
+    Detach {
+        /// One.
+        a: SideKey,
+        /// The other.
+        b: SideKey,
+    },
+}
+
+/// A subnet that is attached to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Side {
+    /// Its network.
+    pub vnet: u32,
+    /// Its addresses.
+    #[schema(value_type = String)]
+    pub subnet: Subnet,
+    /// Its data centre.
+    #[serde(default)]
+    pub dcid: u32,
+}
+
+/// Which side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SideKey {
+    /// Its network.
+    pub vnet: u32,
+    /// Its addresses.
+    #[schema(value_type = String)]
+    pub subnet: Subnet,
+}
+
+impl Side {
+    /// Which side this is.
+    pub fn key(&self) -> SideKey {
+        SideKey { vnet: self.vnet, subnet: self.subnet }
+    }
+}
+
+impl fmt::Display for SideKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of network {}", self.subnet, self.vnet)
+    }
 }
 
 /// Changes that are made together or not at all.

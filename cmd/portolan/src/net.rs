@@ -78,6 +78,19 @@ impl Subnet {
         u128::from(ip) & mask(self.prefix) == u128::from(self.ip)
     }
 
+    /// The subnet of one address.
+    pub fn of_one(ip: Ipv6Addr) -> Subnet {
+        Subnet { ip, prefix: 128 }
+    }
+
+    /// Whether some address is in both.
+    pub fn overlaps(self, other: Subnet) -> bool {
+        match self.prefix <= other.prefix {
+            true => self.contains(other.ip),
+            false => other.contains(self.ip),
+        }
+    }
+
     /// Address and prefix, for keys.
     pub fn key(self) -> [u8; 17] {
         let mut key = [0; 17];

@@ -49,7 +49,8 @@ pub struct Port {
     /// Its Ethernet address.
     #[schema(value_type = String)]
     pub mac: Mac,
-    /// The host that carries it.
+    /// The host that carries it; nil for a router, which no host carries.
+    #[serde(default)]
     pub host: Uuid,
     /// 802.1Q tag of its frames, 0 for none.
     #[serde(default)]
@@ -63,6 +64,18 @@ pub struct Port {
     /// Revision of its last change; set by the directory.
     #[serde(default)]
     pub modified: u64,
+}
+
+impl Port {
+    /// Whether this is the address of a guest that its host carries: neither gone nor a router.
+    pub fn is_guest(&self) -> bool {
+        !self.deleted && !self.router
+    }
+
+    /// Whether this is the address of a router that is there.
+    pub fn is_router(&self) -> bool {
+        !self.deleted && self.router
+    }
 }
 
 /// How packets leave a network for another (version 2 of the protocol).
@@ -97,7 +110,7 @@ pub struct Route {
     /// A tombstone.
     #[serde(default)]
     pub deleted: bool,
-    /// Revision of its last change; set by the directory. The oldest of several that fit is used.
+    /// Revision of its last change; set by the directory.
     #[serde(default)]
     pub modified: u64,
 }
@@ -227,7 +240,9 @@ pub enum Write {
 }
 
 /// Which route.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema,
+)]
 #[serde(deny_unknown_fields)]
 pub struct RouteKey {
     /// Network that packets leave.

@@ -225,6 +225,10 @@ impl World {
                     let later = self.now + Site::commit_time(&mut self.rng);
                     self.at(later, Event::Removed(w, reply, done));
                 }
+                Ok(Halt::Forget(host, ids)) => {
+                    let s = wire.site;
+                    self.sites[s].remove(ids, vec![host]);
+                }
                 Err(why) => return Err(format!("an engine sent what no engine should: {why}")),
             }
         }

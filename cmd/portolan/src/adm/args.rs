@@ -38,7 +38,29 @@ pub enum Command {
     /// Guests: where they live.
     #[command(subcommand)]
     Port(PortCommand),
-    /// Routes between networks.
+    /// Router addresses, to which guests send what is for other networks.
+    #[command(subcommand)]
+    Router(RouterCommand),
+    /// Route two subnets of networks to each other, both ways at once.
+    Attach {
+        #[command(flatten)]
+        sides: Sides,
+        /// Data centre of the first.
+        #[arg(long, default_value_t = 0)]
+        dcid: u32,
+        /// Data centre of the second.
+        #[arg(long, default_value_t = 0)]
+        r_dcid: u32,
+    },
+    /// Undo an attachment, both ways at once.
+    Detach {
+        #[command(flatten)]
+        sides: Sides,
+    },
+    /// Subnets that are attached to each other.
+    #[command(subcommand)]
+    Attachment(AttachmentCommand),
+    /// Routes between networks, one by one.
     #[command(subcommand)]
     Route(RouteCommand),
     /// Put many records, from a file.
@@ -141,6 +163,42 @@ impl std::str::FromStr for Guest {
         ip.or_else(|_| text.parse().map(Guest::Mac))
             .map_err(|_| format!("{text}: neither an IP nor an Ethernet address"))
     }
+}
+
+#[derive(Debug, Subcommand)]
+pub enum RouterCommand {
+    /// Router addresses of all networks.
+    List,
+    /// Add a router address, or change it.
+    Set {
+        vnet: u32,
+        ip: IpAddr,
+        /// Its Ethernet address, from which routed frames come too.
+        mac: Mac,
+        /// 802.1Q tag of the frames in its network, 0 for none.
+        #[arg(long, default_value_t = 0)]
+        vlan: u16,
+    },
+    /// Remove a router address.
+    Delete { vnet: u32, ip: IpAddr },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AttachmentCommand {
+    /// All attachments.
+    List,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Sides {
+    /// A network,
+    pub vnet: u32,
+    /// its subnet that is attached, such as 10.7.0.0/24,
+    pub subnet: Subnet,
+    /// the other network,
+    pub r_vnet: u32,
+    /// and its subnet.
+    pub r_subnet: Subnet,
 }
 
 #[derive(Debug, Subcommand)]

@@ -5,13 +5,14 @@ mod args;
 mod client;
 mod import;
 mod output;
+mod route;
 
 pub use args::Args;
-use args::{Command, Format, Guest, HostCommand, NetworkCommand, PortCommand, RouteCommand};
+use args::{AttachmentCommand, Command, Format, Guest, HostCommand, NetworkCommand, PortCommand};
 
 use crate::api::{HostBody, MoveBody, NetworkBody, PortBody, PortPage};
 use crate::change::Change;
-use crate::record::{Port, Route, RouteKey};
+use crate::record::Port;
 use anyhow::{Context, Result};
 use clap::Parser;
 use client::Client;
@@ -49,7 +50,13 @@ pub fn run(args: Args) -> Result<()> {
         Command::Network(c) => network(&client, &out, c),
         Command::Host(c) => host(&client, &out, c),
         Command::Port(c) => port(&client, &out, c),
-        Command::Route(c) => route(&client, &out, c),
+        Command::Router(c) => route::router(&client, &out, c),
+        Command::Attach { sides, dcid, r_dcid } => {
+            route::attach(&client, &out, &sides, dcid, r_dcid)
+        }
+        Command::Detach { sides } => route::detach(&client, &out, &sides),
+        Command::Attachment(AttachmentCommand::List) => route::attachments(&client, &out),
+        Command::Route(c) => route::route(&client, &out, c),
         Command::Import(import) => import::run(&client, &out, &import),
         Command::Export { format } => export(&client, format),
         Command::Watch => watch(&client, &out),
@@ -126,34 +133,6 @@ fn list_ports(client: &Client, out: &Output, vnet: u32, query: &str) -> Result<(
         match page.next {
             Some(ip) => after = format!("&after={ip}"),
             None => return Ok(()),
-        }
-    }
-}
-
-fn route(client: &Client, out: &Output, command: RouteCommand) -> Result<()> {
-    const PATH: &str = "/api/v1/routes";
-    match command {
-        RouteCommand::List => out.routes(&client.get(PATH)?),
-        RouteCommand::Set { key, r_dcid, r_vnet, r_vlan, r_send_mac } => {
-            let route = Route {
-                vnet: key.vnet,
-                vlan: key.vlan,
-                subnet: key.subnet,
-                r_subnet: key.r_subnet,
-                r_dcid,
-                r_vnet,
-                r_vlan,
-                r_send_mac,
-                net_uuid: None,
-                r_net_uuid: None,
-                deleted: false,
-                modified: 0,
-            };
-            out.done(&client.put(PATH, &route)?)
-        }
-        RouteCommand::Delete { key } => {
-            let key: RouteKey = key.into();
-            out.done(&client.delete_body(PATH, &key)?)
         }
     }
 }

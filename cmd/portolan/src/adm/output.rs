@@ -16,6 +16,8 @@ fn text(value: &Value) -> String {
     match value {
         Value::String(s) => s.clone(),
         Value::Null => "-".into(),
+        Value::Array(all) if all.is_empty() => "-".into(),
+        Value::Array(all) => all.iter().map(text).collect::<Vec<_>>().join(","),
         other => other.to_string(),
     }
 }
@@ -32,7 +34,9 @@ impl Output {
             return Ok(());
         }
         let heads = columns.iter().map(|(head, _)| (*head).to_owned()).collect();
-        let cells = |row: &Value| columns.iter().map(|(_, key)| text(&row[*key])).collect();
+        // A key such as a/vnet is a field within a field.
+        let cell = |row: &Value, key| row.pointer(&format!("/{key}")).map_or("-".into(), text);
+        let cells = |row: &Value| columns.iter().map(|(_, key)| cell(row, key)).collect();
         let all: Vec<Vec<String>> =
             std::iter::once(heads).chain(rows.into_iter().map(cells)).collect();
         let width = |at: usize| all.iter().map(|row| row[at].len()).max().unwrap_or(0);
@@ -57,8 +61,13 @@ impl Output {
     }
 
     pub fn networks(&self, list: &Value) -> Result<()> {
-        let columns =
-            [("NETWORK", "vnet"), ("NAME", "name"), ("PORTS", "ports"), ("HOSTS", "hosts")];
+        let columns = [
+            ("NETWORK", "vnet"),
+            ("NAME", "name"),
+            ("PORTS", "ports"),
+            ("HOSTS", "hosts"),
+            ("ROUTERS", "routers"),
+        ];
         self.table(list, &columns)
     }
 
@@ -87,6 +96,26 @@ impl Output {
             ("NETWORK", "r_vnet"),
             ("VLAN", "r_vlan"),
             ("ETHERNET", "r_send_mac"),
+        ];
+        self.table(list, &columns)
+    }
+
+    pub fn routers(&self, list: &Value) -> Result<()> {
+        let columns =
+            [("NETWORK", "vnet"), ("ROUTER", "ip"), ("ETHERNET", "mac"), ("VLAN", "vlan")];
+        self.table(list, &columns)
+    }
+
+    pub fn attachments(&self, list: &Value) -> Result<()> {
+        let columns = [
+            ("NETWORK", "a/vnet"),
+            ("VLAN", "a/vlan"),
+            ("SUBNET", "a/subnet"),
+            ("DC", "a/dcid"),
+            ("NETWORK", "b/vnet"),
+            ("VLAN", "b/vlan"),
+            ("SUBNET", "b/subnet"),
+            ("DC", "b/dcid"),
         ];
         self.table(list, &columns)
     }

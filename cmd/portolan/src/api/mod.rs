@@ -6,6 +6,7 @@
 
 mod auth;
 mod read;
+mod route;
 mod stream;
 mod write;
 
@@ -26,6 +27,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use read::{HostInfo, NetworkInfo, PortPage, Status};
+pub use route::{AttachBody, DetachBody, RouterBody};
 pub use write::{HostBody, MoveBody, NetworkBody, PortBody};
 
 /// The largest request, bytes: about 100 000 changes.
@@ -107,7 +109,10 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(read::ports))
         .routes(routes!(read::port, write::put_port, write::delete_port))
         .routes(routes!(write::move_guest))
-        .routes(routes!(read::routes, write::put_route, write::delete_route))
+        .routes(routes!(route::routers))
+        .routes(routes!(route::put_router, route::delete_router))
+        .routes(routes!(route::routes, route::put_route, route::delete_route))
+        .routes(routes!(route::attachments, route::attach, route::detach))
         .routes(routes!(write::changes))
         .routes(routes!(stream::export))
         .routes(routes!(stream::watch))

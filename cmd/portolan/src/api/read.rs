@@ -4,7 +4,7 @@
 use super::{Api, Problem};
 use crate::index::Counts;
 use crate::net::Mac;
-use crate::record::{Host, LogRecord, Port, Route, Write, port_key};
+use crate::record::{Host, LogRecord, Port, Write, port_key};
 use crate::store::{Revision, Table};
 use axum::Json;
 use axum::extract::{Path, Query, State};
@@ -60,19 +60,23 @@ pub struct NetworkInfo {
     pub vnet: u32,
     /// If it is described.
     pub name: Option<String>,
-    /// Live ports.
+    /// Addresses of guests.
     pub ports: u32,
     /// Hosts that carry them.
     pub hosts: usize,
+    /// Addresses of its routers.
+    #[schema(value_type = Vec<String>)]
+    pub routers: Vec<IpAddr>,
 }
 
 fn network_info(api: &Api, vnet: u32) -> NetworkInfo {
     let index = api.server.directory.read();
     let (ports, hosts) = index.members(vnet).fold((0, 0), |(p, h), (_, n)| (p + n, h + 1));
-    NetworkInfo { vnet, name: index.network(vnet).map(|n| n.name.clone()), ports, hosts }
+    let routers = index.routers_of(vnet).map(|p| p.ip).collect();
+    NetworkInfo { vnet, name: index.network(vnet).map(|n| n.name.clone()), ports, hosts, routers }
 }
 
-/// Networks that are described or have ports.
+/// Networks that are described or have ports or routers.
 #[utoipa::path(get, path = "/api/v1/networks", responses((status = 200, body = [NetworkInfo])))]
 pub async fn networks(State(api): State<Api>) -> Json<Vec<NetworkInfo>> {
     let all = api.server.directory.read().networks();
@@ -91,7 +95,7 @@ pub async fn network(
     Path(vnet): Path<u32>,
 ) -> Result<Json<NetworkInfo>, Problem> {
     let info = network_info(&api, vnet);
-    match info.name.is_some() || info.ports > 0 {
+    match info.name.is_some() || info.ports > 0 || !info.routers.is_empty() {
         true => Ok(Json(info)),
         false => Err(Problem::missing(format_args!("network {vnet}"))),
     }
@@ -247,18 +251,4 @@ pub async fn port(
 ) -> Result<Json<Port>, Problem> {
     let port = api.server.directory.read().port(vnet, ip);
     port.map(Json).ok_or_else(|| Problem::missing(format_args!("port {ip} in network {vnet}")))
-}
-
-/// All routes.
-#[utoipa::path(get, path = "/api/v1/routes", responses((status = 200, body = [Route])))]
-pub async fn routes(State(api): State<Api>) -> Result<Json<Vec<Route>>, Problem> {
-    let snapshot = api.server.directory.snapshot()?;
-    let mut all = Vec::new();
-    snapshot.scan(Table::Routes, &[], &mut |key, value| {
-        if let Ok(Write::Route(_, Some(r))) = Write::from_record(Table::Routes, key, value) {
-            all.push(r);
-        }
-        true
-    })?;
-    Ok(Json(all))
 }

@@ -4,7 +4,7 @@
 use super::{Api, Problem};
 use crate::change::{Change, Changes, Outcome};
 use crate::net::Mac;
-use crate::record::{Host, Network, Port, Route, RouteKey};
+use crate::record::{Host, Network, Port};
 use axum::Json;
 use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
@@ -12,9 +12,9 @@ use std::net::IpAddr;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-type Done = Result<Json<Outcome>, Problem>;
+pub type Done = Result<Json<Outcome>, Problem>;
 
-async fn one(api: &Api, change: Change) -> Done {
+pub async fn one(api: &Api, change: Change) -> Done {
     let changes = Changes { restore: false, changes: vec![change] };
     Ok(Json(api.server.directory.change(changes).await?))
 }
@@ -168,26 +168,6 @@ pub async fn move_guest(
     Json(MoveBody { ip, mac, host }): Json<MoveBody>,
 ) -> Done {
     one(&api, Change::Move { vnet, ip, mac, host }).await
-}
-
-/// Puts a route, or changes it.
-#[utoipa::path(
-    put,
-    path = "/api/v1/routes",
-    responses((status = 200, body = Outcome), (status = "4XX", body = Problem))
-)]
-pub async fn put_route(State(api): State<Api>, Json(route): Json<Route>) -> Done {
-    one(&api, Change::Route(route)).await
-}
-
-/// Removes a route.
-#[utoipa::path(
-    delete,
-    path = "/api/v1/routes",
-    responses((status = 200, body = Outcome), (status = "4XX", body = Problem))
-)]
-pub async fn delete_route(State(api): State<Api>, Json(key): Json<RouteKey>) -> Done {
-    one(&api, Change::DeleteRoute(key)).await
 }
 
 /// Makes changes together, or none of them.

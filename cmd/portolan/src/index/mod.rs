@@ -14,12 +14,14 @@
 
 mod hosts;
 mod ports;
+mod routes;
 
 use crate::net::{Mac, octets};
 use crate::record::{Host, Network, Port, Route, RouteKey, Write};
 use hosts::Hosts;
 use ports::Ports;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use routes::Routes;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, Ipv6Addr};
 use svp::log::{Entry, Fit, Named, Room};
 use svp::message::{RouteAck, RouteReq, Underlay};
@@ -34,10 +36,22 @@ pub struct Index {
     ports: Ports,
     hosts: Hosts,
     networks: BTreeMap<u32, Network>,
-    /// Hosts with live ports in a network, and how many.
+    /// Hosts with guests in a network, and with how many addresses of them.
     members: HashMap<u32, HashMap<HostNo, u32>>,
-    /// By network and tag, oldest first.
-    routes: HashMap<(u32, u16), Vec<Route>>,
+    /// Addresses of live routers, by network.
+    routers: BTreeSet<(u32, Ipv6Addr)>,
+    routes: Routes,
+}
+
+/// Answer of [`Index::log`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Who asks.
+    pub host: Uuid,
+    /// What it is told.
+    pub entries: Vec<Named>,
+    /// Entries before the last of those that its version does not know.
+    pub skipped: Vec<Uuid>,
 }
 
 /// How much there is.
@@ -73,16 +87,14 @@ impl Index {
         Ok((port.mac(), self.vl2(vnet, port.mac())?))
     }
 
-    /// How a packet leaves its network.
+    /// How a packet leaves its network. Of several routes the most specific; whatever is wrong with the
+    /// destination is wrong with the answer (B25). That a router is nowhere is for the host to see.
     pub fn route(&self, req: &RouteReq) -> Result<RouteAck, Status> {
         let v4 = |ip: Ipv6Addr| ip.to_ipv4_mapped().is_some();
         if v4(req.src) != v4(req.dst) {
             return Err(Status::NOTFOUND);
         }
-        let routes = self.routes.get(&(req.vnet, req.vlan)).ok_or(Status::NOTFOUND)?;
-        let fits =
-            |r: &&Route| !r.deleted && r.subnet.contains(req.src) && r.r_subnet.contains(req.dst);
-        let route = routes.iter().find(fits).ok_or(Status::NOTFOUND)?;
+        let route = self.routes.find(req).ok_or(Status::NOTFOUND)?;
         let (dst_mac, ul3) = self.vl3(route.r_vnet, req.dst)?;
         Ok(RouteAck {
             status: Status::OK,
@@ -97,26 +109,21 @@ impl Index {
         })
     }
 
-    /// The oldest entries for the host at `ip` that fit into `count` bytes, and the host. FATAL if no host
-    /// or more than one has that address (section 10).
-    pub fn log(
-        &self,
-        ip: Ipv6Addr,
-        count: u32,
-        version: Version,
-    ) -> Result<(Uuid, Vec<Named>), Status> {
+    /// What to tell the host at `ip`: the oldest entries that fit into `count` bytes. FATAL if no host or more
+    /// than one has that address (section 10).
+    pub fn log(&self, ip: Ipv6Addr, count: u32, version: Version) -> Result<Told, Status> {
         let no = self.hosts.at(ip).ok_or(Status::FATAL)?;
         let host = self.hosts.get(no).ok_or(Status::FATAL)?;
         let mut room = Room::new(count, version);
-        let mut entries = Vec::new();
+        let mut told = Told { host: host.id, entries: Vec::new(), skipped: Vec::new() };
         for named in host.log.values() {
             match room.take(&named.entry) {
-                Fit::Put => entries.push(*named),
-                Fit::Skip => {}
+                Fit::Put => told.entries.push(*named),
+                Fit::Skip => told.skipped.push(named.id),
                 Fit::Full => break,
             }
         }
-        Ok((host.id, entries))
+        Ok(told)
     }
 
     /// Whose log has this entry, and where.
@@ -147,15 +154,27 @@ impl Index {
         self.networks.get(&vnet)
     }
 
-    /// Networks that are described or have live ports, in order.
+    /// Networks that are described or have guests or routers, in order.
     pub fn networks(&self) -> Vec<u32> {
-        let all: HashSet<_> = self.networks.keys().chain(self.members.keys()).copied().collect();
+        let used = self.networks.keys().chain(self.members.keys()).copied();
+        let all: HashSet<_> = used.chain(self.routers.iter().map(|(vnet, _)| *vnet)).collect();
         let mut all: Vec<_> = all.into_iter().collect();
         all.sort_unstable();
         all
     }
 
-    /// Hosts with live ports in a network, and how many.
+    /// Routers of all networks, by network and address.
+    pub fn routers(&self) -> impl Iterator<Item = Port> {
+        self.routers.iter().filter_map(|(vnet, ip)| self.port(*vnet, IpAddr::V6(*ip)))
+    }
+
+    /// Routers of a network, by address.
+    pub fn routers_of(&self, vnet: u32) -> impl Iterator<Item = Port> {
+        let all = (vnet, Ipv6Addr::from([0; 16]))..=(vnet, Ipv6Addr::from([0xff; 16]));
+        self.routers.range(all).filter_map(|(vnet, ip)| self.port(*vnet, IpAddr::V6(*ip)))
+    }
+
+    /// Hosts with guests in a network, and with how many addresses of them.
     pub fn members(&self, vnet: u32) -> impl Iterator<Item = (Uuid, u32)> {
         let members = self.members.get(&vnet).into_iter().flatten();
         members.filter_map(|(no, n)| Some((self.hosts.get(*no)?.id, *n)))
@@ -203,7 +222,22 @@ impl Index {
 
     /// A route.
     pub fn route_at(&self, key: &RouteKey) -> Option<&Route> {
-        self.routes.get(&(key.vnet, key.vlan))?.iter().find(|r| r.key() == *key)
+        self.routes.get(key)
+    }
+
+    /// All routes, tombstones included.
+    pub fn routes(&self) -> impl Iterator<Item = &Route> {
+        self.routes.iter()
+    }
+
+    /// Routes of packets with this tag, tombstones included.
+    pub fn routes_of(&self, vnet: u32, vlan: u16) -> impl Iterator<Item = &Route> {
+        self.routes.of(vnet, vlan)
+    }
+
+    /// Live routes that lead to a network.
+    pub fn routes_into(&self, r_vnet: u32) -> impl Iterator<Item = &Route> {
+        self.routes.leading_to(r_vnet)
     }
 
     /// How much there is.
@@ -212,7 +246,7 @@ impl Index {
             networks: self.networks().len(),
             hosts: self.hosts.iter().filter(|h| h.underlay.is_some()).count(),
             ports: self.ports.len(),
-            routes: self.routes.values().map(Vec::len).sum(),
+            routes: self.routes.len(),
             log: self.hosts.log_len(),
         }
     }
@@ -226,7 +260,7 @@ impl Index {
             }
             Write::Host(id, record) => self.hosts.put(*id, record.as_ref()),
             Write::Port(vnet, ip, record) => self.put_port(*vnet, *ip, record.as_ref()),
-            Write::Route(key, record) => self.put_route(key, record.as_ref()),
+            Write::Route(key, record) => self.routes.put(*key, record.as_ref()),
             Write::Log(host, seq, Some(record)) => self.hosts.append(*host, *seq, record.named()),
             Write::Log(host, seq, None) => self.hosts.remove_log(*host, *seq),
         }
@@ -234,7 +268,8 @@ impl Index {
 
     fn put_port(&mut self, vnet: u32, ip: IpAddr, record: Option<&Port>) {
         if let Some(old) = self.ports.remove(vnet, octets(ip).into()) {
-            if !old.is_deleted() {
+            self.routers.remove(&(vnet, octets(ip).into()));
+            if old.is_guest() {
                 self.count_member(vnet, old.host, false);
             }
             self.hosts.count_port(old.host, false);
@@ -242,8 +277,11 @@ impl Index {
         if let Some(port) = record {
             let host = self.hosts.refer(port.host);
             self.hosts.count_port(host, true);
-            if !port.deleted {
+            if port.is_guest() {
                 self.count_member(vnet, host, true);
+            }
+            if port.is_router() {
+                self.routers.insert((vnet, octets(ip).into()));
             }
             self.ports.insert(port, host);
         }
@@ -258,16 +296,6 @@ impl Index {
         }
         if members.is_empty() {
             self.members.remove(&vnet);
-        }
-    }
-
-    fn put_route(&mut self, key: &RouteKey, record: Option<&Route>) {
-        let routes = self.routes.entry((key.vnet, key.vlan)).or_default();
-        routes.retain(|r| r.key() != *key);
-        routes.extend(record.cloned());
-        routes.sort_by_key(|r| (r.modified, r.subnet, r.r_subnet));
-        if routes.is_empty() {
-            self.routes.remove(&(key.vnet, key.vlan));
         }
     }
 }

@@ -36,6 +36,11 @@ impl Slot {
         self.vlan_flags & ROUTER != 0
     }
 
+    /// Whether its host carries it: neither gone nor a router.
+    pub fn is_guest(&self) -> bool {
+        self.vlan_flags & (DELETED | ROUTER) == 0
+    }
+
     pub fn mac(&self) -> MacAddr {
         MacAddr(self.mac)
     }

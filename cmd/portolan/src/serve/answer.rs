@@ -30,6 +30,9 @@ pub enum Halt {
     Full,
     /// These are to be removed and then [`Answerer::removed`] to be called.
     Remove(Token, Vec<Uuid>),
+    /// This host speaks a version that does not know these entries of its log: they are to be removed.
+    /// Nobody waits for it. A host that will speak another version has nothing that they tell of.
+    Forget(Uuid, Vec<Uuid>),
 }
 
 impl Answerer {
@@ -73,15 +76,17 @@ impl Answerer {
                 Request::Log { count, ip } => {
                     let found = index.log(ip, count, token.version);
                     let status = status(&found);
-                    let (asker, entries) = found.map_or((None, vec![]), |(h, e)| (Some(h), e));
-                    token.log(out, status, entries);
-                    if let Some(asker) = asker.filter(|a| !self.askers.contains(a)) {
-                        if self.askers.len() == ASKERS {
-                            self.askers.remove(0);
-                        }
-                        self.askers.push(asker);
+                    metrics.answered(Asked::Log, status);
+                    let Ok(told) = found else {
+                        token.log(out, status, []);
+                        continue;
+                    };
+                    token.log(out, status, told.entries);
+                    self.asked_as(told.host);
+                    match told.skipped.is_empty() {
+                        true => continue,
+                        false => return Ok(Halt::Forget(told.host, told.skipped)),
                     }
-                    (Asked::Log, status)
                 }
                 Request::LogRm(ids) => return Ok(Halt::Remove(token, ids.iter().collect())),
                 Request::Route(req) => {
@@ -93,6 +98,16 @@ impl Answerer {
             metrics.answered(op, status);
         }
         Ok(Halt::Full)
+    }
+
+    fn asked_as(&mut self, host: Uuid) {
+        if self.askers.contains(&host) {
+            return;
+        }
+        if self.askers.len() == ASKERS {
+            self.askers.remove(0);
+        }
+        self.askers.push(host);
     }
 
     /// Hosts whose entries may be removed here; none: anybody's.

@@ -117,6 +117,11 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
                     let done = directory.remove_log(ids, owners).await.is_ok();
                     self.answerer.removed(token, done, metrics, &mut self.out);
                 }
+                Halt::Forget(host, ids) => {
+                    self.flush().await?;
+                    // If the store does not take it, it is tried again when the host asks again.
+                    let _ = directory.remove_log(ids, vec![host]).await;
+                }
             }
         }
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! What kills the original servers (svp.md 9), and not this one. B24, B25 and B28 are in `told`.
+//! What kills the original servers (svp.md 9), and not this one. B24 and B25 are in `routes`, more of B28 is in `told`.
 
 use crate::common::{
     Faulty, Running, closes_after, exchange, ping, pong, reset, restore, run, unhex, until, vectors,

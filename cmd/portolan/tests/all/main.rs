@@ -5,4 +5,5 @@ mod common;
 mod defects;
 mod limits;
 mod replay;
+mod routes;
 mod told;

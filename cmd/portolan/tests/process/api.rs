@@ -101,7 +101,11 @@ fn portolanadm_does_all_of_it() {
     let show: Value = serde_json::from_str(&show).unwrap();
     assert_eq!((show["host"].as_str(), &show["vlan"]), (Some(B), &4.into()));
     let log = portolan.ok(&["--json", "host", "log", A]);
-    assert_eq!(log.lines().count(), 3, "two addresses that came, one guest that moved: {log}");
+    assert_eq!(
+        log.lines().count(),
+        5,
+        "two addresses that came, twice; one guest that moved: {log}"
+    );
     for (args, words) in [
         (vec!["host", "delete", B], "has 2 ports"),
         (vec!["host", "show", "33333333-3333-4333-8333-333333333333"], "there is no host"),

@@ -26,13 +26,14 @@ fn the_page_follows_every_change() {
 
     portolan.ok(&["port", "set", "7", "10.0.0.1", "2:8:20:0:0:1", A]);
     portolan.ok(&["port", "set", "7", "fd00::1", "2:8:20:0:0:2", B, "--vlan", "4"]);
-    // The backlog: each host was told of the guests that came once it had one itself.
-    browser.shows("hosts", &format!("{A}|192.0.2.1|4789|1|2"));
-    browser.shows("hosts", &format!("{B}|2001:db8::2|4790|1|1"));
+    // The backlog: each host was told of the guests that came once it had one itself, and that whatever it has
+    // of routes from its own is stale.
+    browser.shows("hosts", &format!("{A}|192.0.2.1|4789|1|3"));
+    browser.shows("hosts", &format!("{B}|2001:db8::2|4790|1|2"));
     browser.shows("networks", "7||2|2");
     browser.shows("ports", &format!("10.0.0.1|2:8:20:0:0:1|{A}||"));
     browser.shows("ports", &format!("fd00::1|2:8:20:0:0:2|{B}|4|"));
-    browser.shows("numbers", "3\nlog backlog");
+    browser.shows("numbers", "5\nlog backlog");
 
     // What people typed is text, whatever it looks like.
     let name = "<img src=x onerror=\"document.title='taken over'\">";
@@ -42,10 +43,10 @@ fn the_page_follows_every_change() {
 
     portolan.ok(&["port", "move", "7", "10.0.0.1", B]);
     browser.shows("ports", &format!("10.0.0.1|2:8:20:0:0:1|{B}||"));
-    browser.shows("hosts", &format!("{A}|192.0.2.1|4789|0|3"));
+    browser.shows("hosts", &format!("{A}|192.0.2.1|4789|0|4"));
     browser.until("changes", |text| {
         let newest = text.lines().nth(1).unwrap_or_default();
-        newest.contains("\"move\"") && newest.contains("10.0.0.1") && newest.ends_with("|2")
+        newest.contains("\"move\"") && newest.contains("10.0.0.1") && newest.ends_with("|3")
     });
 
     portolan.ok(&["port", "delete", "7", "10.0.0.1"]);

@@ -5,23 +5,25 @@
 //! before it. What comes out is one transaction. It holds the log entries too, so that a change and
 //! its entries are there together or not at all.
 //!
-//! Who is told: all hosts with live ports in the network, before and after the change. Of what:
+//! Who is told: all hosts with guests in the network, before and after the change. Of what:
 //!
 //! * `VL2(mac)` when a host may have kept an answer to VL2_REQ that is now another: the guest moved, went
 //!   away, or its host has another underlay address.
 //! * `VL3(ip)` when the address has a new Ethernet address, or one at all.
-//! * `ROUTE` when routed flows may take another way.
+//! * `ROUTE` when routed flows may take another way ([`routes`]).
 //!
 //! A host's log never says the same twice: a new entry takes the place of an equal one that the host has
 //! not removed yet. Since the new one comes under a new id and at the end, a host that just acts on the
 //! old one acts again. So a log cannot outgrow what there is to say, however long a host is away.
+
+mod routes;
 
 use crate::change::{Change, ChangeError, Outcome};
 use crate::index::Index;
 use crate::net::{Mac, octets};
 use crate::record::{Event, Host, LogRecord, Network, Port, Route, RouteKey, Write};
 use crate::store::Revision;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use svp::log::Entry;
 use uuid::Uuid;
@@ -38,7 +40,7 @@ pub struct Plan<'a> {
     ports: HashMap<(u32, IpAddr), Option<Port>>,
     /// Addresses in `ports` by Ethernet address, also those that have it no more.
     macs: HashMap<(u32, Mac), BTreeSet<IpAddr>>,
-    /// Live ports more, or less, than in the index.
+    /// Guests' addresses more, or less, than in the index.
     members: HashMap<u32, HashMap<Uuid, i64>>,
     hosts: HashMap<Uuid, Option<Host>>,
     networks: HashMap<u32, Option<Network>>,
@@ -55,6 +57,10 @@ fn invalid<T>(why: impl Into<String>) -> Result<T> {
 
 fn live(port: Option<&Port>) -> Option<&Port> {
     port.filter(|p| !p.deleted)
+}
+
+fn guest(port: Option<&Port>) -> Option<&Port> {
+    port.filter(|p| p.is_guest())
 }
 
 impl<'a> Plan<'a> {
@@ -122,12 +128,9 @@ impl<'a> Plan<'a> {
                 self.set_port(*vnet, ip, None);
                 Ok(())
             }
-            Change::DeleteRoute(key) => {
-                let old = self.route(key);
-                let old = old.ok_or_else(|| ChangeError::Missing("such route".into()))?;
-                self.set_route(key.clone(), Some(&old), None);
-                Ok(())
-            }
+            Change::DeleteRoute(key) => self.delete_route(key),
+            Change::Attach { a, b } => self.attach(a, b),
+            Change::Detach { a, b } => self.detach(a, b),
         }
     }
 
@@ -145,13 +148,6 @@ impl<'a> Plan<'a> {
         }
     }
 
-    fn route(&self, key: &RouteKey) -> Option<Route> {
-        match self.routes.get(key) {
-            Some(route) => route.clone(),
-            None => self.index.route_at(key).cloned(),
-        }
-    }
-
     /// Live ports with an Ethernet address.
     fn ports_of(&self, vnet: u32, mac: Mac) -> Vec<Port> {
         let mut ips: BTreeSet<IpAddr> = self.index.ports_of(vnet, mac).collect();
@@ -166,7 +162,7 @@ impl<'a> Plan<'a> {
         ports.max_by_key(|p| (p.modified, octets(p.ip))).map(|p| p.host)
     }
 
-    /// Hosts with live ports in a network.
+    /// Hosts with guests in a network.
     fn members(&self, vnet: u32) -> BTreeSet<Uuid> {
         let more = self.members.get(&vnet);
         let more_of = |id: &Uuid| more.and_then(|m| m.get(id)).copied().unwrap_or(0);
@@ -250,10 +246,16 @@ impl<'a> Plan<'a> {
         self.hosts.insert(host.id, Some(host.clone()));
         self.writes.push(Write::Host(host.id, Some(host.clone())));
         if old.is_some() && !self.restore {
-            let guests: BTreeSet<_> = self.on_host(host.id).map(|p| (p.vnet, p.mac)).collect();
+            let ports: Vec<_> = self.on_host(host.id).collect();
+            let guests: BTreeSet<_> = ports.iter().map(|p| (p.vnet, p.mac)).collect();
             for (vnet, mac) in guests {
                 self.tell(&self.members(vnet), &Event::Vl2 { mac, vnet });
             }
+            let mut routed: BTreeMap<u32, BTreeSet<IpAddr>> = BTreeMap::new();
+            for port in ports.into_iter().filter(Port::is_guest) {
+                routed.entry(port.vnet).or_default().insert(port.ip);
+            }
+            routed.iter().for_each(|(vnet, ips)| self.tell_routed(*vnet, ips));
         }
         Ok(())
     }
@@ -291,7 +293,8 @@ impl<'a> Plan<'a> {
         if port.vlan > 4094 {
             return invalid(format!("{}: 802.1Q tags go from 0 (none) to 4094", port.vlan));
         }
-        if !self.restore {
+        let needs_no_host = port.router && port.host.is_nil();
+        if !self.restore && !needs_no_host {
             self.known_host(port.host)?;
         }
         self.set_port(port.vnet, ip, Some(Port { ip, ..port.clone() }));
@@ -301,6 +304,7 @@ impl<'a> Plan<'a> {
     fn known_host(&self, id: Uuid) -> Result {
         match self.host(id) {
             Some(_) => Ok(()),
+            None if id.is_nil() => invalid("a guest has a host: name it"),
             None => Err(ChangeError::Missing(format!("host {id}"))),
         }
     }
@@ -338,11 +342,14 @@ impl<'a> Plan<'a> {
         let mut before = Vec::new();
         if !self.restore {
             told = self.members(vnet);
-            told.extend(live(new.as_ref()).map(|p| p.host));
-            before.extend(macs.iter().map(|mac| (*mac, self.host_of(vnet, *mac))));
+            told.extend(guest(new.as_ref()).map(|p| p.host));
+            let ips =
+                |mac| self.ports_of(vnet, mac).into_iter().filter(Port::is_guest).map(|p| p.ip);
+            let now = |mac: &Mac| (*mac, self.host_of(vnet, *mac), ips(*mac).collect::<Vec<_>>());
+            before.extend(macs.iter().map(now));
         }
         for (port, n) in [(&old, -1), (&new, 1)] {
-            if let Some(port) = live(port.as_ref()) {
+            if let Some(port) = guest(port.as_ref()) {
                 *self.members.entry(vnet).or_default().entry(port.host).or_default() += n;
             }
         }
@@ -354,49 +361,27 @@ impl<'a> Plan<'a> {
         if self.restore {
             return;
         }
-        for (mac, host) in before {
+        // Addresses that routed packets reached otherwise before.
+        let mut rerouted = BTreeSet::new();
+        for (mac, host, ips) in before {
             if host.is_some() && self.host_of(vnet, mac) != host {
                 self.tell(&told, &Event::Vl2 { mac, vnet });
+                rerouted.extend(ips);
             }
         }
-        if let Some(new) = live(new.as_ref()) {
-            let same = |old: &Port| (old.mac, old.router) == (new.mac, new.router);
-            if !live(old.as_ref()).is_some_and(same) {
-                self.tell(&told, &Event::Vl3 { ip, vlan: new.vlan, vnet });
-            }
+        let (old, new) = (live(old.as_ref()), live(new.as_ref()));
+        let who = |p: &Port| (p.mac, p.router);
+        let is_other = old.map(who) != new.map(who);
+        if let Some(new) = new.filter(|_| is_other) {
+            self.tell(&told, &Event::Vl3 { ip, vlan: new.vlan, vnet });
         }
-    }
-
-    fn put_route(&mut self, route: &Route) -> Result {
-        let key = route.key();
-        if key.subnet.is_v4() != key.r_subnet.is_v4() {
-            return invalid(format!("{} to {}: two families", key.subnet, key.r_subnet));
+        if is_other && guest(old).is_some() {
+            rerouted.insert(ip);
         }
-        if route.vlan > 4094 || route.r_vlan > 4094 {
-            return invalid("802.1Q tags go from 0 (none) to 4094");
-        }
-        let old = self.route(&key);
-        // A route keeps its age when it is changed: the oldest of several that fit is used.
-        let modified = old.as_ref().map_or(self.revision, |r| r.modified);
-        let new = Route { modified, ..route.clone() };
-        if old.as_ref() != Some(&new) {
-            self.set_route(key, old.as_ref(), Some(new));
-        }
-        Ok(())
-    }
-
-    fn set_route(&mut self, key: RouteKey, old: Option<&Route>, new: Option<Route>) {
-        self.routes.insert(key.clone(), new.clone());
-        self.writes.push(Write::Route(key, new.clone()));
-        if self.restore {
-            return;
-        }
-        let both = old.into_iter().chain(new.as_ref()).filter(|r| !r.deleted);
-        let events: Vec<Event> = both.map(route_event).collect();
-        for event in events {
-            if let Event::Route { src_vnet, .. } = event {
-                self.tell(&self.members(src_vnet), &event);
-            }
+        self.tell_routed(vnet, &rerouted);
+        let place = |p: &Port| (p.host, p.vlan);
+        if let Some(new) = guest(new).filter(|new| guest(old).map(place) != Some(place(new))) {
+            self.tell_arrival(new);
         }
     }
 
@@ -415,17 +400,5 @@ impl<'a> Plan<'a> {
             self.writes.push(Write::Log(record.host, record.seq, Some(record)));
         }
         Ok(())
-    }
-}
-
-fn route_event(r: &Route) -> Event {
-    Event::Route {
-        src_vnet: r.vnet,
-        dst_vnet: r.r_vnet,
-        dcid: r.r_dcid,
-        src: r.subnet,
-        dst: r.r_subnet,
-        src_vlan: r.vlan,
-        dst_vlan: r.r_vlan,
     }
 }
