@@ -3,7 +3,13 @@
 #define	_LIBVARPD_PROVIDER_H
 
 /*
- * What a lookup plugin and varpd are to each other, version 1.
+ * What a lookup plugin and varpd are to each other.
+ *
+ * This is version 1. Version 2, of routed overlays, is had by defining
+ * OVERLAY_ABI_VERSION as 2 before anything is included: there a plugin is asked
+ * for routes too, and destinations and requests have other layouts. varpd takes
+ * plugins of both, side by side. A plugin of version 1 is never asked for a
+ * route, and varpd on a driver of version 1 asks no plugin for one.
  *
  * A plugin is a shared object whose initialization function (one that runs
  * inside of dlopen) fills a registration from libvarpd_plugin_alloc(), hands
@@ -29,7 +35,12 @@ extern "C" {
 #endif
 
 #define	VARPD_VERSION_ONE	1
+#define	VARPD_VERSION_TWO	2
+#if OVERLAY_ABI_VERSION == 1
 #define	VARPD_CURRENT_VERSION	VARPD_VERSION_ONE
+#else
+#define	VARPD_CURRENT_VERSION	VARPD_VERSION_TWO
+#endif
 
 typedef struct __varpd_provider_handle	varpd_provider_handle_t;
 typedef struct __varpd_query_handle	varpd_query_handle_t;
@@ -63,11 +74,28 @@ typedef int (*varpd_plugin_default_f)(void *, overlay_target_point_t *);
  * libvarpd_plugin_query_reply() or in a call of one of the proxies, which then
  * replies. Request and destination are gone after that.
  */
+#if OVERLAY_ABI_VERSION == 1
 typedef void (*varpd_plugin_lookup_f)(void *, varpd_query_handle_t *,
     const overlay_targ_lookup_t *, overlay_target_point_t *);
+#else
+/*
+ * For a route, that is if otl_l3req is not 0, all three are stored: where the
+ * guest is, what becomes of the packet, and whom it is for. For a frame the
+ * first one is, with no address and port 0 if its destination is a router.
+ */
+typedef void (*varpd_plugin_lookup_f)(void *, varpd_query_handle_t *,
+    const overlay_targ_lookup_t *, overlay_target_point_t *,
+    overlay_target_route_t *, overlay_target_mac_t *);
+#endif
 /* Stores the address and ends in one libvarpd_plugin_arp_reply(). */
+#if OVERLAY_ABI_VERSION == 1
 typedef void (*varpd_plugin_arp_f)(void *, varpd_arp_handle_t *, int,
     const struct sockaddr *, uint8_t *);
+#else
+/* The number in front of the result is the VLAN id of who asks, 0: none. */
+typedef void (*varpd_plugin_arp_f)(void *, varpd_arp_handle_t *, int,
+    const struct sockaddr *, uint16_t, uint8_t *);
+#endif
 /*
  * Stores the address of the DHCP server and ends in one
  * libvarpd_plugin_dhcp_reply().

@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! Compiles the installed C headers (`usr/include`) with an assertion for every number, layout and
 //! signature that `abi.json` has of them: with gcc -m64, and with -m32 where it can.
+use overlay_abi::provider::v2 as provider;
+use overlay_abi::target::v2 as target;
 use serde_json::Value;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Our header, the header's name in `abi.json`, and the models it is for.
-const HEADERS: &[(&str, &str, &[&str])] = &[
+type Header = (&'static str, &'static str, &'static [&'static str]);
+
+const HEADERS: &[Header] = &[
     ("sys/overlay_common.h", "sys/overlay_common.h", &["user_amd64", "user_i386"]),
     ("sys/overlay.h", "sys/overlay.h", &["user_amd64", "user_i386"]),
     ("sys/overlay_target.h", "sys/overlay_target.h", &["user_amd64", "user_i386"]),
@@ -15,12 +19,21 @@ const HEADERS: &[(&str, &str, &[&str])] = &[
     ("sys/vxlan.h", "sys/vxlan.h", &["user_amd64", "user_i386"]),
     ("libvarpd.h", "varpd/libvarpd/common/libvarpd.h", &["user_amd64", "user_i386"]),
     ("libvarpd_client.h", "varpd/libvarpd/common/libvarpd_client.h", &["user_amd64", "user_i386"]),
-    (
-        "libvarpd_provider.h",
-        "varpd/libvarpd/common/libvarpd_provider.h",
-        &["user_amd64", "user_i386"],
-    ),
+    ("libvarpd_provider.h", "varpd/libvarpd/common/libvarpd_provider.h", USER),
 ];
+
+/// Those that have a version 2.
+const V2_HEADERS: &[Header] = &[
+    ("sys/overlay_common.h", "sys/overlay_common.h", USER),
+    ("sys/overlay.h", "sys/overlay.h", USER),
+    ("sys/overlay_target.h", "sys/overlay_target.h", USER),
+    ("libvarpd_provider.h", "varpd/libvarpd/common/libvarpd_provider.h", USER),
+];
+
+const USER: &[&str] = &["user_amd64", "user_i386"];
+
+/// Asks for version 2.
+const V2: &str = "#define OVERLAY_ABI_VERSION 2\n";
 
 fn json() -> Value {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/abi/abi.json");
@@ -42,14 +55,16 @@ fn c_args<'a>(args: impl Iterator<Item = &'a str>) -> String {
 }
 
 /// The assertions about one header in one model.
-fn assertions(model: &Value, header: &str, out: &mut Vec<String>) {
+fn assertions(model: &Value, version: &str, header: &str, out: &mut Vec<String>) {
     let mut check = |condition: String| {
         let text = condition.replace('"', "'");
         out.push(format!("_Static_assert({condition}, \"{text}\");"));
     };
     let ours = |v: &&Value| v["header"] == header;
     let members = |what: &str| model[what].as_object().expect("a table");
-    for (name, c) in members("constants").iter().filter(|(_, c)| ours(c)) {
+    // The original's version 2 says that it is version 1.
+    let constant = |name: &str| name != "VARPD_CURRENT_VERSION" || version != "vpc";
+    for (name, c) in members("constants").iter().filter(|(n, c)| ours(c) && constant(n)) {
         check(format!("({name}) == ({})", c["value"]));
     }
     for (name, e) in members("enums").iter().filter(|(_, e)| ours(e)) {
@@ -107,36 +122,122 @@ fn compile(compiler: &str, flags: &[&str], source: &str) -> Result<(), String> {
     if out.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&out.stderr).into()) }
 }
 
-fn check(flag: &str, models: &[&str]) {
-    // Without this compiler, or without its libraries for that model, there is nothing to find out.
+/// Whether the compiler has what it needs for a model. Without that there is nothing to find out.
+fn works(flag: &str) -> bool {
     let probe = "#include <sys/socket.h>\n#include <netinet/in.h>\n";
-    if let Err(e) = compile("gcc", &["-xc", flag], probe) {
-        test_skip::skip(format!("gcc {flag} does not work here: {e}"));
+    match compile("gcc", &["-xc", flag], probe) {
+        Ok(()) => true,
+        Err(e) => {
+            test_skip::skip(format!("gcc {flag} does not work here: {e}"));
+            false
+        }
+    }
+}
+
+/// Compares headers with what `abi.json` says of a version; `prelude` is what a program says that
+/// wants this one.
+fn check(flag: &str, (version, prelude): (&str, &str), headers: &[Header], models: &[&str]) {
+    if !works(flag) {
         return;
     }
     let json = json();
-    for (ours, theirs, for_models) in HEADERS {
+    for (ours, theirs, for_models) in headers {
         let mut asserts = Vec::new();
         for model in for_models.iter().filter(|m| models.contains(m)) {
-            assertions(&json["base"][model], theirs, &mut asserts);
+            assertions(&json[version][model], version, theirs, &mut asserts);
             assert!(asserts.len() > 3, "{theirs} is not in abi.json");
         }
         // Alone, so that each includes what it needs.
         let typedef = "typedef struct bunyan_logger bunyan_logger_t; /* as bunyan.h has it */";
-        let source = format!("#include <{ours}>\n{typedef}\n{}\n", asserts.join("\n"));
+        let source = format!("{prelude}#include <{ours}>\n{typedef}\n{}\n", asserts.join("\n"));
         compile("gcc", &["-xc", flag, "-std=gnu11"], &source)
-            .unwrap_or_else(|e| panic!("{ours} {flag}:\n{e}"));
+            .unwrap_or_else(|e| panic!("{ours} {version} {flag}:\n{e}"));
     }
 }
 
 #[test]
 fn headers_of_64_bit_programs_and_the_kernel() {
-    check("-m64", &["user_amd64", "kernel_amd64"]);
+    check("-m64", ("base", ""), HEADERS, &["user_amd64", "kernel_amd64"]);
+}
+
+#[test]
+fn v2_headers_of_64_bit_programs() {
+    check("-m64", ("vpc", V2), V2_HEADERS, USER64);
+}
+
+const USER64: &[&str] = &["user_amd64"];
+
+#[test]
+fn v2_headers_of_32_bit_programs() {
+    check("-m32", ("vpc", V2), V2_HEADERS, &["user_i386"]);
+}
+
+/// A structure of ours: its name, size and alignment, and its members with their offsets.
+struct Ours(&'static str, usize, usize, Vec<(&'static str, usize)>);
+
+macro_rules! ours {
+    ($($module:ident::$name:ident { $($field:ident)* })*) => {
+        vec![$(Ours(
+            stringify!($name),
+            size_of::<$module::$name>(),
+            align_of::<$module::$name>(),
+            vec![$((stringify!($field), std::mem::offset_of!($module::$name, $field))),*],
+        )),*]
+    };
+}
+
+/// Structures and numbers of version 2 that no other header has, or that plugins use.
+#[test]
+fn v2_headers_are_what_rust_has() {
+    if !works("-m64") {
+        return;
+    }
+    let structures = ours! {
+        target::overlay_target_point_t { otp_ip otp_port otp_mac }
+        target::overlay_target_mac_t { otm_dcid otm_mac }
+        target::overlay_target_route_t { otr_vnet otr_srcmac otr_vlan }
+        target::overlay_targ_lookup_t {
+            otl_dlid otl_reqid otl_varpdid otl_vnetid otl_hdrsize otl_pktsize otl_addru otl_vlan
+            otl_l3req
+        }
+        target::overlay_targ_l2_t { otl2_srcaddr otl2_dstaddr otl2_dsttype otl2_sap }
+        target::overlay_targ_l3_t { otl3_srcip otl3_dstip }
+        target::overlay_targ_route_entry_t {
+            otre_addr otre_route otre_mac otre_vlan otre_pad otre_dest
+        }
+        target::overlay_targ_route_iter_t {
+            otri_linkid otri_count otri_vlan otri_marker otri_state
+        }
+        provider::varpd_plugin_ops_t {
+            vpo_callbacks vpo_create vpo_start vpo_stop vpo_destroy vpo_default vpo_lookup
+            vpo_nprops vpo_propinfo vpo_getprop vpo_setprop vpo_save vpo_restore vpo_arp vpo_dhcp
+        }
+    };
+    let mut source = format!("{V2}#include <libvarpd_provider.h>\n");
+    let mut check = |what: String| source += &format!("_Static_assert({what}, \"{what}\");\n");
+    for Ours(name, size, align, fields) in structures {
+        check(format!("sizeof ({name}) == {size}"));
+        check(format!("_Alignof ({name}) == {align}"));
+        for (field, at) in fields {
+            check(format!("__builtin_offsetof({name}, {field}) == {at}"));
+        }
+    }
+    for (name, number) in [
+        ("OVERLAY_TARG_ABI", overlay_abi::target::OVERLAY_TARG_ABI),
+        ("OVERLAY_TARG_ROUTE_ITER", target::OVERLAY_TARG_ROUTE_ITER),
+        ("OVERLAY_TARG_CACHE_REMOVE_NET", target::OVERLAY_TARG_CACHE_REMOVE_NET),
+        ("OVERLAY_TARGET_CACHE_ROUTER", target::OVERLAY_TARGET_CACHE_ROUTER.into()),
+        ("OVERLAY_PROP_T_ETHER", overlay_abi::props::OVERLAY_PROP_T_ETHER),
+        ("VARPD_CURRENT_VERSION", provider::VARPD_VERSION_TWO),
+    ] {
+        check(format!("{name} == {number}"));
+    }
+    compile("gcc", &["-xc", "-m64", "-std=gnu11"], &source).unwrap_or_else(|e| panic!("{e}"));
 }
 
 #[test]
 fn headers_of_32_bit_programs() {
-    check("-m32", &["user_i386"]);
+    check("-m32", ("base", ""), HEADERS, &["user_i386"]);
 }
 
 /// The test itself: a wrong layout must not compile.
@@ -155,6 +256,7 @@ fn headers_are_c99_and_cplusplus() {
     let mut sources: Vec<String> =
         HEADERS.iter().map(|(ours, ..)| format!("#include <{ours}>\n")).collect();
     sources.push(sources.iter().filter(|s| !s.contains("overlay_plugin")).cloned().collect());
+    sources.extend(V2_HEADERS.iter().map(|(ours, ..)| format!("{V2}#include <{ours}>\n")));
     for (compiler, flags) in [
         ("gcc", ["-xc", "-std=c99", "-pedantic"]),
         // Structures that end in an array of unknown length are an extension there.

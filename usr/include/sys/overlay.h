@@ -25,7 +25,11 @@ extern "C" {
 
 typedef struct overlay_ioc_create {
 	datalink_id_t	oic_linkid;	/* a link id in use by no device */
+#if OVERLAY_ABI_VERSION == 1
 	uint32_t	oic_filler;	/* zero */
+#else
+	uint32_t	oic_dcid;	/* data center, 0: none */
+#endif
 	uint64_t	oic_vnetid;
 	char		oic_encap[32];	/* encapsulation plugin */
 } overlay_ioc_create_t;

@@ -9,7 +9,16 @@
  * A property's value is bytes: numbers are 8 (readers take 1, 2 and 4 as
  * well), an address is a struct in6_addr with IPv4 in its v4-mapped form, text
  * has its NUL. No bytes at all: the property is not set.
+ *
+ * There are two versions of what varpd says to the driver and to its plugins.
+ * Version 2 is that of routed overlays: it has data centers, routers and routes,
+ * and structures of the same names with other layouts. Who wants it defines
+ * OVERLAY_ABI_VERSION as 2 before including any of these headers.
  */
+
+#ifndef OVERLAY_ABI_VERSION
+#define	OVERLAY_ABI_VERSION	1
+#endif
 
 #include <sys/types.h>
 #include <netinet/in.h>
@@ -77,7 +86,8 @@ typedef enum overlay_prop_type {
 	OVERLAY_PROP_T_INT	= 0x1,
 	OVERLAY_PROP_T_UINT	= 0x2,
 	OVERLAY_PROP_T_IP	= 0x3,
-	OVERLAY_PROP_T_STRING	= 0x4
+	OVERLAY_PROP_T_STRING	= 0x4,
+	OVERLAY_PROP_T_ETHER	= 0x5	/* 6 bytes; with version 2 */
 } overlay_prop_type_t;
 
 /*
