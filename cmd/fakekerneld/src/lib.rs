@@ -114,6 +114,14 @@ enum Checks {
 /// Runs fakekerneld with the arguments of a command line, the program's name first, until it is
 /// told to end.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    main_behind(args, Arc::new(nodes::Nodes::new()))
+}
+
+/// The same with something between programs and the devices, such as a kernel of another version.
+pub fn main_behind(
+    args: impl IntoIterator<Item = OsString>,
+    devices: Arc<dyn devctl::server::Kernel>,
+) -> ExitCode {
     let options = match Options::try_parse_from(args) {
         Ok(options) => options,
         Err(e) => {
@@ -121,7 +129,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(e.exit_code() as u8);
         }
     };
-    match run(&options) {
+    match run(&options, devices) {
         Ok(code) => code,
         Err(e) => {
             eprintln!("fakekerneld: {e:#}");
@@ -130,7 +138,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn run(options: &Options) -> Result<ExitCode> {
+fn run(options: &Options, devices: Arc<dyn devctl::server::Kernel>) -> Result<ExitCode> {
     let root = Root::from_env_or(options.root.clone());
     let _lock = instance::take(&root)?;
     let (end, ended) = channel();
@@ -146,7 +154,7 @@ fn run(options: &Options) -> Result<ExitCode> {
     let checks = if debug { host::Checks::Debug } else { host::Checks::Off };
     let config = Config { checks, txpool: options.txpool, ..Config::default() };
     let kernel = Arc::new(host::boot(config));
-    let served = serve(options, &root, &kernel, &log, end, &ended);
+    let served = serve(options, &root, devices, &kernel, &log, end, &ended);
     let clean = down(kernel, &log);
     served?;
     Ok(if debug && !clean { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -156,6 +164,7 @@ fn run(options: &Options) -> Result<ExitCode> {
 fn serve(
     options: &Options,
     root: &Root,
+    devices: Arc<dyn devctl::server::Kernel>,
     kernel: &Arc<Kernel>,
     log: &Logger,
     end: Sender<()>,
@@ -163,7 +172,7 @@ fn serve(
 ) -> Result<()> {
     modules::start(kernel, &options.modload).map_err(anyhow::Error::msg)?;
 
-    let nodes = Arc::new(Server::start(root, &nodes::NODES, Arc::new(nodes::Nodes::new()))?);
+    let nodes = Arc::new(Server::start(root, &nodes::NODES, devices)?);
     let ip = ip::Ip::new(root, Arc::clone(&nodes)).map_err(anyhow::Error::msg)?;
     let names = Arc::new(Mutex::new(Table::new()));
     let table = Arc::clone(&names);

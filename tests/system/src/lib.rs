@@ -14,6 +14,7 @@ pub mod packet;
 
 use anyhow::{Context, Result, bail};
 pub use daemon::{Daemon, wait};
+use std::path::PathBuf;
 use std::process::{Command, Output};
 pub use test_skip::skip;
 
@@ -169,16 +170,29 @@ impl NetnsHost {
     /// # Errors
     /// A daemon did not start; its output is in the error.
     pub fn start(ns: Netns, exe: &str) -> Result<NetnsHost> {
+        NetnsHost::start_with(ns, exe, "fakekerneld", &[])
+    }
+
+    /// The same with another kernel (`kernel-v1`, `kernel-for-v1`) and plugins more.
+    ///
+    /// # Errors
+    /// As [`NetnsHost::start`].
+    pub fn start_with(
+        ns: Netns,
+        exe: &str,
+        kernel: &str,
+        more_plugins: &[PathBuf],
+    ) -> Result<NetnsHost> {
         let place = Place { ns, dir: tempfile::tempdir()? };
         let dir = place.dir.path();
-        for a in lab::state::APPLETS {
+        for a in lab::state::APPLETS.iter().chain([&"kernel-v1", &"kernel-for-v1"]) {
             std::os::unix::fs::symlink(exe, dir.join(a))?;
         }
-        let kernel = place.daemon("fakekerneld", &["--checks", "debug"], "dev/overlay")?;
+        let kernel = place.daemon(kernel, &["--checks", "debug"], "dev/overlay")?;
         let plugins = dir.join("plugins");
         std::fs::create_dir(&plugins)?;
-        for p in lab::state::built_plugins(exe.as_ref())? {
-            std::os::unix::fs::symlink(&p, plugins.join(p.file_name().unwrap_or_default()))?;
+        for p in lab::state::built_plugins(exe.as_ref())?.iter().chain(more_plugins) {
+            std::os::unix::fs::symlink(p, plugins.join(p.file_name().unwrap_or_default()))?;
         }
         let args = ["-f", "-i", &plugins.to_string_lossy()];
         let varpd = place.daemon("varpd", &args, "var/run/varpd/varpd.door")?;
@@ -197,6 +211,19 @@ impl NetnsHost {
     /// It failed.
     pub fn run(&self, program: &str, args: &[&str]) -> Result<String> {
         Ok(String::from_utf8(checked(self.command(program).args(args))?.stdout)?)
+    }
+
+    /// The root directory.
+    #[must_use]
+    pub fn root(&self) -> devctl::Root {
+        devctl::Root::from_env_or(Some(self.place.dir.path().join("root")))
+    }
+
+    /// What a daemon has logged.
+    #[must_use]
+    pub fn log(&self, program: &str) -> String {
+        let path = self.place.dir.path().join(format!("{program}.log"));
+        std::fs::read_to_string(path).unwrap_or_default()
     }
 
     /// The namespace.

@@ -170,8 +170,9 @@ pub fn walk_cache(
     let here =
         |guest: Guest| Guest { dcid: if guest.dcid == own { 0 } else { guest.dcid }, ..guest };
     match i.varpd.guest_walk(i.id, |guest, entry| target(here(guest), entry)) {
-        // The first step tells, before there was any entry.
-        Err(Errno::ENOSYS) => {
+        // The first step tells, before there was any entry: varpd is of version 1, or speaks it with
+        // the kernel.
+        Err(Errno::ENOSYS | Errno::ENOTSUP) => {
             i.varpd.cache_walk(i.id, |mac, entry| target(Guest { dcid: 0, mac }, entry))?;
             return Ok(false);
         }
