@@ -7,7 +7,7 @@
 
 use crate::host::Host;
 use crate::topology::{Overlay, Subnet, Topology, parse_prefix};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Map, Value, json};
 use std::path::PathBuf;
 
@@ -50,7 +50,10 @@ pub fn contents(topology: &Topology, vnet: u64) -> Result<String> {
                 host["vid"] = json!(overlay.vnet.to_string());
                 host["vlan"] = json!(g.vlan);
             }
-            hosts.insert(mac, host);
+            ensure!(
+                hosts.insert(mac.clone(), host).is_none(),
+                "two guests have the address {mac}, and a file has one"
+            );
         }
     }
     if !topology.networks.is_empty() {
@@ -117,5 +120,32 @@ mod tests {
         assert_eq!(contents(&t, 101).unwrap(), "{}\n");
         let nameless = Topology::parse(&text.replace("mac = \"2:8:20:0:0:2\"", "")).unwrap();
         assert!(contents(&nameless, 100).unwrap_err().to_string().contains("guest g2"));
+    }
+
+    #[test]
+    fn networks_are_in_the_file_with_all_guests() {
+        let (_, text) = READY.iter().find(|(name, _)| *name == "three-vnets").unwrap();
+        let text = text.replace("\"svp\"", "\"files\"");
+        let twice = Topology::parse(&text).unwrap();
+        assert!(contents(&twice, 101).unwrap_err().to_string().contains("two guests"));
+        let mut t = twice;
+        for (n, h) in t.hosts.iter_mut().enumerate() {
+            for (m, g) in h.guests.iter_mut().enumerate() {
+                g.mac = Some(format!("2:8:20:0:{n}:{m}"));
+            }
+        }
+        let text = contents(&t, 101).unwrap();
+        let v: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(v.as_object().unwrap().len(), 9 + 1);
+        assert_eq!(v["2:8:20:0:2:0"]["vlan"], 10);
+        let fabrics = &v["fabrics"];
+        assert_eq!(fabrics["blue20-v6"]["prefix"], "fd02:20::/64");
+        assert_eq!(fabrics["blue20-v6"]["dcid"], 2);
+        let group = json!(["red-v4", "red10-v4", "blue-v4", "blue20-v4"]);
+        assert_eq!(
+            fabrics["attached-fabrics"],
+            json!({"0-v4": group, "0-v6": [
+            "red-v6", "red10-v6", "blue-v6", "blue20-v6"]})
+        );
     }
 }

@@ -25,18 +25,13 @@ pub fn make_links(host: &Host, topology: &Topology, h: &topology::Host) -> Resul
         if let Some(svp) = directory::properties(o) {
             props += &format!(",{svp}");
         }
-        host.dladm(&[
-            "create-overlay",
-            "-e",
-            &o.encap,
-            "-s",
-            &o.search,
-            "-v",
-            &vnet,
-            "-p",
-            &props,
-            &o.name,
-        ])?;
+        let dcid = o.dcid.to_string();
+        let mut args = vec!["create-overlay", "-e", &o.encap, "-s", &o.search, "-v", &vnet];
+        if o.dcid != 0 {
+            args.extend(["-d", &dcid]);
+        }
+        args.extend(["-p", &props, &o.name]);
+        host.dladm(&args)?;
     }
     for g in &h.guests {
         make_vnic(host, g)?;

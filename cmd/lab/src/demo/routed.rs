@@ -5,15 +5,16 @@
 use super::INTERRUPTED;
 use super::layers::{Captured, Layers};
 use super::stage::{Interrupt, Progress, Stage, own_topology, staged};
+use super::svp;
 use crate::crossing::census::{Census, Person};
 use crate::crossing::flows::Flows;
 use crate::crossing::ledger::Ledger;
 use crate::crossing::matrix::Matrix;
 use crate::crossing::now;
 use crate::crossing::watch::{Seen, Watch};
+use crate::directory::{self, Change};
 use crate::guests;
 use crate::host::{Host, Modules};
-use crate::hosts_file;
 use crate::topology::Topology;
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeMap;
@@ -100,7 +101,7 @@ pub fn demo(what: &Show, modules: &Modules) -> Result<ExitCode> {
 struct Scene<'a> {
     p: &'a Progress,
     t: &'a Topology,
-    hosts: &'a [Host],
+    directories: &'a [Host],
     stop: &'a Interrupt,
     census: Arc<Census>,
     ledger: Arc<Ledger>,
@@ -108,7 +109,8 @@ struct Scene<'a> {
 }
 
 fn show(p: &Progress, what: &Show, group: &[String], stage: Stage<'_>) -> Result<Summary> {
-    let Stage { topology: t, hosts, directories: _, stop } = stage;
+    let Stage { topology: t, hosts, directories, stop } = stage;
+    svp::connected(p, t, hosts, stop)?;
     let census = Arc::new(Census::of(t)?);
     let ledger = Arc::new(Ledger::default());
     let layers = what.capture.as_deref().map(|dir| Layers::start(p, dir, t, hosts)).transpose()?;
@@ -118,7 +120,7 @@ fn show(p: &Progress, what: &Show, group: &[String], stage: Stage<'_>) -> Result
     ));
     let watch = Watch::start(t, hosts, census.clone(), ledger.clone())?;
     let flows = Flows::start(&census, hosts, INTERVAL)?;
-    let scene = Scene { p, t, hosts, stop, census, ledger, watch };
+    let scene = Scene { p, t, directories, stop, census, ledger, watch };
     let before = scene.matrix("nothing is attached")?;
     let (attaching, attached) = scene.attach(group)?;
     let captures = layers.map_or(Ok(Vec::new()), |layers| layers.stop(p))?;
@@ -189,8 +191,7 @@ impl Scene<'_> {
         let pairs = self.pairs(group);
         pairs.iter().for_each(|pair| self.ledger.begin(*pair, now()));
         self.watch.mark();
-        self.change(group)?;
-        let done = now();
+        let done = self.change(Change::Attach, group)?;
         let matrix = self.answers()?;
         let crosses = |from: usize, to: usize| {
             let network = |n| self.census.guests.get(n).map(|g: &Person| g.network);
@@ -211,9 +212,8 @@ impl Scene<'_> {
 
     fn detach(&self, group: &[String]) -> Result<Detaching> {
         self.p.step("and detached");
-        self.change(&[])?;
-        let done = now();
-        let heard = now();
+        let done = self.change(Change::Detach, group)?;
+        let heard = self.heard()?;
         self.pairs(group).iter().for_each(|pair| self.ledger.end(*pair, heard));
         std::thread::sleep(WINDOW);
         let last = self.watch.last_crossing().context("nothing ever crossed")?;
@@ -233,18 +233,29 @@ impl Scene<'_> {
         pairs.collect()
     }
 
-    /// Attaches these and no others.
-    fn change(&self, group: &[String]) -> Result<()> {
-        let mut t = self.t.clone();
-        t.attached = vec![group.to_vec()];
-        for (host, h) in self.hosts.iter().zip(&t.hosts) {
-            for o in &h.overlays {
-                let path = hosts_file::write(&t, host, o)?.context("no file")?;
-                let prop = format!("{}={}", hosts_file::CONFIG, path.display());
-                self.p.command(host, &["modify-overlay", "-p", &prop, &o.name])?;
+    /// Has the directories attach or detach a group, in one change; when they had.
+    fn change(&self, what: Change, group: &[String]) -> Result<Duration> {
+        directory::change(self.t, self.directories, what, &[group.to_vec()])?;
+        let done = now();
+        for d in self.directories {
+            self.p.say(&format!("{}# portolanadm attachment list", d.name));
+            let list = directory::administer(self.t, d, &["attachment", "list"])?;
+            self.p.say(list.trim_end());
+        }
+        Ok(done)
+    }
+
+    /// When all hosts have taken notice of what has changed.
+    fn heard(&self) -> Result<Duration> {
+        let start = Instant::now();
+        for d in self.directories {
+            while directory::untold(self.t, d)? > 0 {
+                ensure!(start.elapsed() < PATIENCE, "hosts take no notice of what {} logs", d.name);
+                self.stop.check()?;
+                std::thread::sleep(Duration::from_millis(20));
             }
         }
-        Ok(())
+        Ok(now())
     }
 }
 
