@@ -44,9 +44,17 @@ impl Device {
         let node = root.path(node);
         let hello = Header { value: flags.0 as i32, ..Header::hello(Op::Open, model) };
         let named = |e: Error| Error { what: format!("{}{}", node.display(), e.what), ..e };
-        let found = Found::at(&node).map_err(|e| named(cannot_connect(&e)))?;
-        let (first, token) = connect(&found, hello, &[]).map_err(named)?;
-        Ok(Device { node: found, model, token, idle: Mutex::new(vec![first]) })
+        loop {
+            let found = Found::at(&node).map_err(|e| named(cannot_connect(&e)))?;
+            match connect(&found, hello, &[]) {
+                Ok((first, token)) => {
+                    return Ok(Device { node: found, model, token, idle: Mutex::new(vec![first]) });
+                }
+                // It went just now, and another may be in its place.
+                Err(e) if e.errno == Errno::EIO && !found.is_at(&node) => {}
+                Err(e) => return Err(named(e)),
+            }
+        }
     }
 
     /// ioctl(2): the value the driver returns, or its errno in illumos numbers.

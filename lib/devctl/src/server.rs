@@ -4,12 +4,12 @@
 //! What an open is and what an ioctl does is for a [`Kernel`] to say; here are connections, their
 //! rights and their end.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Weak};
 use std::time::{Duration, Instant};
 
 use door::sock::{self, Listener, Threads};
@@ -29,8 +29,10 @@ const MAX_CONNECTIONS: usize = 1024;
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often it is looked whether the reader of a silent stream is still there.
 const CLOSED_YET: Duration = Duration::from_millis(100);
-/// How long a node that is removed waits for the last messages of its streams.
+/// How long a node that is removed waits for its streams to be hung up.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+/// Bytes of messages that are kept for a program when the node of its stream is removed.
+const LEFT: usize = 1 << 20;
 
 /// What stands behind the nodes.
 pub trait Kernel: Send + Sync + 'static {
@@ -77,6 +79,8 @@ pub struct Server {
     root: Root,
     shared: Arc<Shared>,
     nodes: Mutex<HashMap<String, Threads>>,
+    /// Of nodes that were removed, while programs have them open.
+    hidden: Mutex<Vec<Threads>>,
 }
 
 struct Shared {
@@ -85,12 +89,19 @@ struct Shared {
 }
 
 struct Open {
-    handle: Box<dyn Handle>,
+    behind: RwLock<Behind>,
     node: String,
     token: Token,
-    /// Flushes of the read side. Held over each, and over taking a message.
+    /// Flushes of the read side. Held over each, and over taking a message; `behind` comes first.
     flushes: Mutex<u64>,
     pumps: Arc<Pumps>,
+}
+
+/// What is behind an open.
+enum Behind {
+    Kernel(Box<dyn Handle>),
+    /// The node was removed: nothing but these, for a reader, and the hang-up.
+    Gone(Mutex<VecDeque<Message>>),
 }
 
 /// The connections of an open that carry messages.
@@ -116,7 +127,8 @@ impl Server {
         kernel: Arc<dyn Kernel>,
     ) -> io::Result<Server> {
         let shared = Arc::new(Shared { kernel, opens: Mutex::default() });
-        let server = Server { root: root.clone(), shared, nodes: Mutex::default() };
+        let (root, served, hidden) = (root.clone(), Mutex::default(), Mutex::default());
+        let server = Server { root, shared, nodes: served, hidden };
         nodes.iter().try_for_each(|(node, mode)| server.add(node, *mode))?;
         Ok(server)
     }
@@ -139,20 +151,19 @@ impl Server {
         Ok(())
     }
 
-    /// Removes a node, and ends its connections as dropping the server does. Streams that the driver
-    /// has hung up have a moment to say so first.
+    /// Removes a node. Its opens are closed, after the ioctls that run; what programs have of them
+    /// says ENXIO from then on, and who reads a stream gets what was left, then the hang-up. Streams
+    /// that the driver has not hung up have a moment for that first.
     pub fn remove(&self, node: &str) {
+        let Some(threads) = lock(&self.nodes).remove(node) else { return };
+        threads.hide();
         let theirs = |open: &Arc<Open>| open.node == node;
         let opens: Vec<_> = lock(&self.shared.opens).values().filter_map(Weak::upgrade).collect();
         let until = Instant::now() + LAST_WORDS;
-        for open in opens.into_iter().filter(theirs) {
-            let pumps = Arc::clone(&open.pumps);
-            // Only who closes has a right to be the last.
-            drop(open);
-            pumps.wait_until(until);
-        }
-        let gone = lock(&self.nodes).remove(node);
-        drop(gone);
+        opens.into_iter().filter(theirs).for_each(|open| open.revoke(until));
+        let mut hidden = lock(&self.hidden);
+        hidden.push(threads);
+        hidden.retain(|threads| !threads.stop_if_idle());
     }
 }
 
@@ -197,23 +208,20 @@ impl Shared {
                     let mut bytes = vec![0; h.len as usize];
                     stream.read_exact(&mut bytes)?;
                     let m = Part::decode(&h, bytes).ok_or_else(broken)?;
-                    let done = open.messages().and_then(|s| s.put(&m));
+                    let done = open.with_messages(|s| s.put(&m));
                     returned(done).send_bare(stream)?;
                 }
                 (Op::Read, 0) => {
-                    let messages = match open.messages() {
-                        Ok(messages) => messages,
-                        Err(e) => {
-                            returned(Err(e)).send_bare(stream)?;
-                            continue;
-                        }
-                    };
+                    if open.with_messages(|_| Ok(())) == Err(Errno::ENOSTR) {
+                        returned(Err(Errno::ENOSTR)).send_bare(stream)?;
+                        continue;
+                    }
                     let pumps = Arc::clone(&open.pumps);
                     // Before the program can close.
                     *lock(&pumps.running) += 1;
                     let pumped = returned(Ok(()))
                         .send_bare(stream)
-                        .and_then(|()| open.pump(messages, stream));
+                        .and_then(|()| open.pump(stream));
                     // Who waits for us wants to be the last that has it.
                     drop(open);
                     *lock(&pumps.running) -= 1;
@@ -234,7 +242,8 @@ impl Shared {
         getrandom(&mut token, GetRandomFlags::empty()).map_err(|_| Errno::EAGAIN)?;
         let handle = self.kernel.open(node, flags, cred)?;
         let (flushes, pumps) = Default::default();
-        let open = Arc::new(Open { handle, node: node.to_owned(), token, flushes, pumps });
+        let behind = RwLock::new(Behind::Kernel(handle));
+        let open = Arc::new(Open { behind, node: node.to_owned(), token, flushes, pumps });
         let mut opens = lock(&self.opens);
         opens.retain(|_, open| open.strong_count() > 0);
         opens.insert(token, Arc::downgrade(&open));
@@ -255,60 +264,94 @@ impl Shared {
     }
 }
 
-impl Pumps {
-    /// Waits until none runs, at most until then.
-    fn wait_until(&self, until: Instant) {
-        let mut running = lock(&self.running);
-        while *running > 0 {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return;
-            }
-            let woken = self.ended.wait_timeout(running, left);
-            running = woken.unwrap_or_else(PoisonError::into_inner).0;
-        }
-    }
-}
-
 fn returned(r: Result<(), Errno>) -> Header {
     Header { value: r.err().map_or(0, |e| e.0), ..Header::new(Op::Return) }
 }
 
 impl Open {
-    fn messages(&self) -> Result<&dyn Messages, Errno> {
-        self.handle.messages().ok_or(Errno::ENOSTR)
+    fn behind(&self) -> RwLockReadGuard<'_, Behind> {
+        self.behind.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Calls `f` with the kernel's stream. ENXIO: the node was removed. ENOSTR: it is no stream.
+    fn with_messages<R>(
+        &self,
+        f: impl FnOnce(&dyn Messages) -> Result<R, Errno>,
+    ) -> Result<R, Errno> {
+        match &*self.behind() {
+            Behind::Kernel(handle) => f(handle.messages().ok_or(Errno::ENOSTR)?),
+            Behind::Gone(_) => Err(Errno::ENXIO),
+        }
     }
 
     fn ioctl(&self, cmd: u32, arg: u64, model: Model, mem: &dyn UserMem) -> Result<i32, Errno> {
-        if cmd != I_FLUSH || arg & FLUSH_READ as u64 == 0 || self.messages().is_err() {
-            return self.handle.ioctl(cmd, arg, model, mem);
+        let behind = self.behind();
+        let Behind::Kernel(handle) = &*behind else { return Err(Errno::ENXIO) };
+        if cmd != I_FLUSH || arg & FLUSH_READ as u64 == 0 || handle.messages().is_none() {
+            return handle.ioctl(cmd, arg, model, mem);
         }
         let mut flushes = lock(&self.flushes);
-        let done = self.handle.ioctl(cmd, arg, model, mem);
+        let done = handle.ioctl(cmd, arg, model, mem);
         *flushes += u64::from(done.is_ok());
         done
     }
 
+    /// Closes the kernel's side, and keeps for the program what it has not read.
+    fn revoke(&self, until: Instant) {
+        let _ = self.with_messages(|messages| {
+            messages.wake();
+            Ok(())
+        });
+        let mut behind = self.behind.write().unwrap_or_else(PoisonError::into_inner);
+        let Behind::Kernel(handle) = &*behind else { return };
+        let (mut left, mut bytes) = (VecDeque::new(), 0);
+        while let Some(messages) = handle.messages()
+            && bytes < LEFT
+        {
+            match messages.get() {
+                Ok(Got::Message(m)) => {
+                    bytes += [&m.control, &m.data].into_iter().flatten().map(Vec::len).sum::<usize>();
+                    left.push_back(m);
+                }
+                Ok(Got::Nothing) if Instant::now() < until => {
+                    messages.wait(until.saturating_duration_since(Instant::now()));
+                }
+                Ok(Got::Nothing | Got::Hangup) | Err(_) => break,
+            }
+        }
+        *behind = Behind::Gone(Mutex::new(left));
+    }
+
     /// The program has closed the connections that carry messages: waits until they have ended.
     fn end_pumps(&self) {
-        let Ok(messages) = self.messages() else { return };
         self.pumps.ending.store(true, Ordering::SeqCst);
         let mut running = lock(&self.pumps.running);
         while *running > 0 {
-            messages.wake();
+            let _ = self.with_messages(|messages| {
+                messages.wake();
+                Ok(())
+            });
             let woken = self.pumps.ended.wait_timeout(running, CLOSED_YET);
             running = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
+    /// The next message for the program, and the flush after which it came.
+    fn next(&self) -> (u64, Result<Got, Errno>) {
+        let behind = self.behind();
+        let flushes = lock(&self.flushes);
+        let got = match &*behind {
+            Behind::Kernel(handle) => handle.messages().map_or(Err(Errno::ENOSTR), |m| m.get()),
+            Behind::Gone(left) => Ok(lock(left).pop_front().map_or(Got::Hangup, Got::Message)),
+        };
+        (*flushes, got)
+    }
+
     /// Sends messages as they come, until the program has closed or the stream has ended. What the
     /// program does not read waits in the socket, and when that is full in the kernel.
-    fn pump(&self, messages: &dyn Messages, to: &mut UnixStream) -> io::Result<()> {
+    fn pump(&self, to: &mut UnixStream) -> io::Result<()> {
         loop {
-            let (flushes, got) = {
-                let flushes = lock(&self.flushes);
-                (*flushes, messages.get())
-            };
+            let (flushes, got) = self.next();
             match got {
                 Ok(Got::Message(m)) => {
                     let (h, bytes) = Part::encode(Op::Message, &m);
@@ -318,7 +361,10 @@ impl Open {
                     if self.pumps.ending.load(Ordering::SeqCst) || closed(to)? {
                         return Ok(());
                     }
-                    messages.wait(CLOSED_YET);
+                    let _ = self.with_messages(|messages| {
+                        messages.wait(CLOSED_YET);
+                        Ok(())
+                    });
                 }
                 Ok(Got::Hangup) => return Header::new(Op::Hangup).send_bare(to),
                 Err(e) => {

@@ -44,7 +44,7 @@ impl Stream {
         let device = Device::open(root, node, flags)?;
         let start = || -> Result<(UnixStream, UnixStream), Errno> {
             let mut socket = device.join()?;
-            ask(&mut socket, Header::new(Op::Read), &[])?;
+            ask(&mut socket, Header::new(Op::Read), &[]).map_err(|_| Errno::EIO)??;
             let waiting = socket.try_clone().map_err(|_| Errno::EIO)?;
             Ok((socket, waiting))
         };
@@ -60,9 +60,10 @@ impl Stream {
     pub fn putmsg(&self, m: &Message) -> Result<(), Errno> {
         let (header, bytes) = Part::encode(Op::Putmsg, m);
         let mut socket = self.device.take()?;
-        ask(&mut socket, header, &bytes)?;
+        // A broken connection is dropped here; others may still work.
+        let result = ask(&mut socket, header, &bytes).map_err(|_| Errno::EIO)?;
         self.device.give(socket);
-        Ok(())
+        result
     }
 
     /// getmsg(2) of the first message, waiting for it until `patience` is over (None: for good).
@@ -151,16 +152,13 @@ impl Reader {
     }
 }
 
-/// Sends a request and waits for RETURN.
-fn ask(socket: &mut UnixStream, header: Header, bytes: &[u8]) -> Result<(), Errno> {
-    let mut call = || {
-        header.send(socket, bytes)?;
-        Header::receive(socket)
-    };
-    match call() {
-        Ok(h) if h.op == Op::Return && h.value == 0 => Ok(()),
-        Ok(h) if h.op == Op::Return => Err(Errno(h.value)),
-        _ => Err(Errno::EIO),
+/// Sends a request and waits for RETURN. The outer error is the connection's.
+fn ask(socket: &mut UnixStream, header: Header, bytes: &[u8]) -> io::Result<Result<(), Errno>> {
+    header.send(socket, bytes)?;
+    match Header::receive(socket)? {
+        Header { op: Op::Return, value: 0, .. } => Ok(Ok(())),
+        Header { op: Op::Return, value, .. } => Ok(Err(Errno(value))),
+        _ => Err(broken()),
     }
 }
 

@@ -257,10 +257,99 @@ fn nodes_come_and_go() {
     assert_eq!(try_open().map(drop).map_err(gone), Err(Errno::ENOSTR));
     h.server.remove(node);
     assert_eq!(try_open().map(drop).map_err(gone), Err(Errno::ENOENT));
-    let s = open(&h);
-    h.server.remove(NODE);
-    assert_eq!(s.getmsg(LONG), Err(Errno::EIO));
-    assert_eq!(s.putmsg(&data(b"x")), Err(Errno::EIO));
+}
+
+/// A program that is in the middle of something, or late: it is told that the stream was hung up, never
+/// that the kernel is gone.
+#[test]
+fn the_streams_of_a_node_that_goes_are_hung_up() {
+    for late in [false, true] {
+        let h = host();
+        let (s, other) = (open(&h), open(&h));
+        // More than a socket takes.
+        let sent = if late { 2000 } else { 3 };
+        for n in 0..sent {
+            s.putmsg(&data(&u32::to_le_bytes(n).repeat(100))).unwrap();
+        }
+        h.queue.messages.lock().unwrap().1 = Some(Ok(Got::Hangup));
+        h.server.remove(NODE);
+        assert_eq!(h.queue.closed.load(SeqCst), 2, "the driver's side is closed");
+        assert_eq!(s.putmsg(&data(b"x")), Err(Errno::ENXIO));
+        assert_eq!(return_7(&s), Err(Errno::ENXIO));
+        assert_eq!(s.flush(FLUSH_READ), Err(Errno::ENXIO));
+        let mut read = [0; 2];
+        for (stream, read) in [&s, &other].into_iter().zip(&mut read) {
+            loop {
+                match stream.getmsg(LONG) {
+                    Ok(Got::Message(_)) => *read += 1,
+                    end => break assert_eq!(end, Ok(Got::Hangup)),
+                }
+            }
+        }
+        // Both take from one queue.
+        assert_eq!(read[0] + read[1], sent);
+        let gone = Stream::open(&h.root, NODE, OpenFlags::RDWR).unwrap_err();
+        assert_eq!(gone.errno, Errno::ENOENT);
+        // One of the same name is another.
+        h.queue.messages.lock().unwrap().1 = None;
+        h.server.add(NODE, 0o600).unwrap();
+        let new = open(&h);
+        new.putmsg(&data(b"new")).unwrap();
+        assert_eq!(new.getmsg(LONG), Ok(Got::Message(data(b"new"))));
+        assert_eq!(s.getmsg(LONG), Ok(Got::Hangup));
+        drop((s, other, new));
+        assert_eq!(h.queue.closed.load(SeqCst), 3);
+    }
+}
+
+#[test]
+fn programs_are_never_told_eio_when_a_node_goes() {
+    let h = host();
+    let done = AtomicBool::new(false);
+    let ends = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !done.load(SeqCst) {
+                    let s = match Stream::open(&h.root, NODE, OpenFlags::RDWR) {
+                        Ok(s) => s,
+                        Err(e) => {
+                            ends.lock().unwrap().push(Err(e.errno));
+                            continue;
+                        }
+                    };
+                    let end = loop {
+                        if let Err(e) = s.putmsg(&data(b"x")).and_then(|()| return_7(&s)) {
+                            break Err(e);
+                        }
+                        match s.getmsg(Some(Duration::from_millis(1))) {
+                            Ok(Got::Message(_) | Got::Nothing) => {}
+                            end => break end.map(drop),
+                        }
+                    };
+                    ends.lock().unwrap().push(end);
+                    // The reader's end is always a hang-up.
+                    while !matches!(s.getmsg(LONG), Ok(Got::Hangup)) {}
+                }
+            });
+        }
+        for _ in 0..60 {
+            std::thread::sleep(Duration::from_millis(5));
+            h.queue.messages.lock().unwrap().1 = Some(Ok(Got::Hangup));
+            h.queue.changed.notify_all();
+            h.server.remove(NODE);
+            h.queue.messages.lock().unwrap().1 = None;
+            h.server.add(NODE, 0o600).unwrap();
+        }
+        done.store(true, SeqCst);
+        h.queue.messages.lock().unwrap().1 = Some(Ok(Got::Hangup));
+        h.queue.changed.notify_all();
+    });
+    let ends = ends.into_inner().unwrap();
+    assert!(ends.len() > 60, "{}", ends.len());
+    let wrong = |e: &&Result<(), Errno>| !matches!(e, Ok(()) | Err(Errno::ENXIO | Errno::ENOENT));
+    let wrong: Vec<_> = ends.iter().filter(wrong).collect();
+    assert!(wrong.is_empty(), "{} of {}: {:?}", wrong.len(), ends.len(), wrong[0]);
 }
 
 /// A header of the protocol: operation, value, addr, len, aux.

@@ -84,6 +84,13 @@ impl Found {
         Ok(Found(fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?))
     }
 
+    /// Whether it is what `path` names now.
+    pub fn is_at(&self, path: &Path) -> bool {
+        let now = fs::stat(path);
+        let ours = fs::fstat(&self.0);
+        matches!((now, ours), (Ok(a), Ok(b)) if (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino))
+    }
+
     /// Connects to it; errors as [`connect`].
     pub fn connect(&self, kind: SocketType) -> io::Result<OwnedFd> {
         let addr = format!("/proc/self/fd/{}", self.0.as_raw_fd());
@@ -180,6 +187,18 @@ impl Listener {
     pub fn path(&self) -> &Path {
         &self.path
     }
+
+    /// Removes the file, unless another server has it by now. Who has [`Found`] it goes on
+    /// connecting.
+    fn unlink(&self) {
+        let Ok(place) = Place::of(&self.path) else { return };
+        let _ = rustix::io::retry_on_intr(|| fs::flock(&place.dir, FlockOperation::LockExclusive));
+        if let Ok(st) = fs::statat(&place.dir, &place.name, fs::AtFlags::SYMLINK_NOFOLLOW)
+            && (st.st_dev, st.st_ino) == self.inode
+        {
+            let _ = fs::unlinkat(&place.dir, &place.name, fs::AtFlags::empty());
+        }
+    }
 }
 
 impl AsFd for Listener {
@@ -190,13 +209,7 @@ impl AsFd for Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        let Ok(place) = Place::of(&self.path) else { return };
-        let _ = rustix::io::retry_on_intr(|| fs::flock(&place.dir, FlockOperation::LockExclusive));
-        if let Ok(st) = fs::statat(&place.dir, &place.name, fs::AtFlags::SYMLINK_NOFOLLOW)
-            && (st.st_dev, st.st_ino) == self.inode
-        {
-            let _ = fs::unlinkat(&place.dir, &place.name, fs::AtFlags::empty());
-        }
+        self.unlink();
     }
 }
 
@@ -247,6 +260,18 @@ impl Threads {
         let acceptor =
             std::thread::Builder::new().name("accept".into()).spawn(move || accepting.accept())?;
         Ok(Threads { shared, acceptor: Some(acceptor) })
+    }
+
+    /// Removes the socket's file: it is found no more. Who has found it is served as before.
+    pub fn hide(&self) {
+        self.shared.listener.unlink();
+    }
+
+    /// Whether nobody is served; then nobody will be.
+    pub fn stop_if_idle(&self) -> bool {
+        let mut live = self.shared.live();
+        live.stopping = live.connections.is_empty();
+        live.stopping
     }
 }
 
