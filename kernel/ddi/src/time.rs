@@ -33,6 +33,25 @@ pub fn hrtime() -> i64 {
     unsafe { sys::gethrtime() }
 }
 
+/// A time of day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Realtime {
+    /// Seconds since 1970.
+    pub seconds: i64,
+    /// And nanoseconds, less than a second of them.
+    pub nanos: u32,
+}
+
+impl Realtime {
+    /// As of now.
+    pub fn now() -> Realtime {
+        let mut now = sys::timespec_t { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: the place is ours.
+        unsafe { sys::gethrestime(&raw mut now) };
+        Realtime { seconds: now.tv_sec, nanos: now.tv_nsec as u32 }
+    }
+}
+
 /// An object with one [`Callout`].
 pub trait Expire: Send + Sync {
     /// Where its pending call is kept.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! Clocks: nanoseconds since an arbitrary point, and the 100 Hz tick.
-use illumos_sys_hdrs::{clock_t, hrtime_t};
+use illumos_sys_hdrs::{clock_t, hrtime_t, timespec_t};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -39,6 +39,16 @@ pub(crate) extern "C" fn gethrtime() -> hrtime_t {
 }
 
 #[unsafe(no_mangle)]
+unsafe extern "C" fn gethrestime(now: *mut timespec_t) {
+    let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: t is ours; gethrestime(9F): a place for the time.
+    unsafe {
+        libc::clock_gettime(libc::CLOCK_REALTIME, &mut t);
+        *now = timespec_t { tv_sec: t.tv_sec, tv_nsec: t.tv_nsec };
+    }
+}
+
+#[unsafe(no_mangle)]
 extern "C" fn ddi_get_lbolt() -> clock_t {
     lbolt()
 }
@@ -54,4 +64,6 @@ extern "C" fn drv_hztousec(ticks: clock_t) -> clock_t {
     ticks.saturating_mul(1_000_000 / HZ)
 }
 
-crate::symbols! { SYMBOLS "genunix": gethrtime, ddi_get_lbolt, drv_usectohz, drv_hztousec, }
+crate::symbols! { SYMBOLS "genunix":
+    gethrtime, gethrestime, ddi_get_lbolt, drv_usectohz, drv_hztousec,
+}

@@ -49,6 +49,7 @@ unsafe extern "C" {
     pub fn cv_broadcast(cv: *mut kcondvar_t);
 
     pub fn gethrtime() -> hrtime_t;
+    pub fn gethrestime(now: *mut timespec_t);
     pub fn ddi_get_lbolt() -> clock_t;
     pub fn drv_usectohz(us: clock_t) -> clock_t;
     pub fn drv_hztousec(ticks: clock_t) -> clock_t;

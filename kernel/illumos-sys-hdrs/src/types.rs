@@ -69,6 +69,13 @@ pub type ksocket_t = *mut sonode;
 pub type net_handle_t = *mut net_data;
 pub type hook_event_token_t = *mut hook_event_int;
 
+// sys/time_impl.h
+#[repr(C)]
+pub struct timespec_t {
+    pub tv_sec: i64,
+    pub tv_nsec: i64,
+}
+
 #[repr(C)]
 pub struct kmutex_t {
     pub _opaque: [u64; 1],

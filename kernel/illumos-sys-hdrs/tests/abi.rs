@@ -34,6 +34,7 @@ layouts! {
         kmutex_t { _opaque }
         krwlock_t { _opaque }
         kcondvar_t { _opaque }
+        timespec_t { tv_sec tv_nsec }
         mblk_t { b_next b_prev b_cont b_rptr b_wptr b_datap b_band b_tag b_flag b_queue }
         dblk_t { db_frtnp db_base db_lim db_ref db_type db_flags db_struioflag }
         queue_t { q_qinfo q_first q_last q_next q_link q_ptr q_count q_flag q_minpsz q_maxpsz

@@ -104,6 +104,8 @@ struct Plumbed {
 struct Link {
     name: String,
     loopback: bool,
+    /// A family has used it.
+    used: bool,
     families: BTreeMap<Family, Plumbed>,
 }
 
@@ -154,9 +156,12 @@ struct Event {
 struct Events {
     queue: VecDeque<Event>,
     telling: bool,
+    /// How many keep events from being told.
+    held: usize,
 }
 
-static EVENTS: Mutex<Events> = Mutex::new(Events { queue: VecDeque::new(), telling: false });
+static EVENTS: Mutex<Events> =
+    Mutex::new(Events { queue: VecDeque::new(), telling: false, held: 0 });
 static CHANGED: Condvar = Condvar::new();
 
 /// Starts the thread that tells of events.
@@ -171,7 +176,8 @@ pub(super) fn start() {
 fn tell_all() {
     let mut e = EVENTS.lock();
     loop {
-        match e.queue.pop_front() {
+        let next = if e.held == 0 { e.queue.pop_front() } else { None };
+        match next {
             Some(event) => {
                 e.telling = true;
                 drop(e);
@@ -193,6 +199,29 @@ pub fn settle() {
     CHANGED.notify_all();
     while e.telling || !e.queue.is_empty() {
         CHANGED.wait(&mut e);
+    }
+}
+
+/// Keeps what happens to interfaces from being told, as on a machine that has no time for it.
+pub struct Untold(());
+
+impl Untold {
+    /// From here until it is dropped; meanwhile nobody may [`settle`].
+    #[must_use]
+    pub fn hold() -> Untold {
+        let mut e = EVENTS.lock();
+        e.held += 1;
+        while e.telling {
+            CHANGED.wait(&mut e);
+        }
+        Untold(())
+    }
+}
+
+impl Drop for Untold {
+    fn drop(&mut self) {
+        EVENTS.lock().held -= 1;
+        CHANGED.notify_all();
     }
 }
 
@@ -398,7 +427,7 @@ impl Interface {
         }
         links.last_index += 1;
         let index = links.last_index;
-        let link = Link { name: name.into(), loopback, families: BTreeMap::new() };
+        let link = Link { name: name.into(), loopback, used: false, families: BTreeMap::new() };
         links.by_index.insert(index, link);
         drop(links);
         Ok(Interface { stack, index: index.into() })
@@ -420,16 +449,24 @@ impl Interface {
         self.index.load(Ordering::Relaxed)
     }
 
-    /// Has a family use it. Nothing if it does.
+    /// Has a family use it. Nothing if it does. One that no family used any more is another
+    /// interface from here on: it has another index.
     pub fn plumb(&self, f: Family) {
         let mut links = self.stack.links.lock();
-        let index = self.index();
-        let Some(link) = links.by_index.get_mut(&index) else { return };
+        let links = &mut *links;
+        let Some(mut link) = links.by_index.remove(&self.index()) else { return };
         if link.families.contains_key(&f) {
+            links.by_index.insert(self.index(), link);
             return;
         }
+        if link.used && link.families.is_empty() {
+            links.last_index += 1;
+            self.index.store(links.last_index, Ordering::Relaxed);
+        }
+        let (index, name) = (self.index(), link.name.clone());
+        link.used = true;
         link.families.insert(f, Plumbed::default());
-        let name = link.name.clone();
+        links.by_index.insert(index, link);
         // Told in the order in which it happens.
         self.stack.event(f, NE_PLUMB, index, 0, &name);
     }
@@ -555,7 +592,8 @@ impl Interface {
         if !event.interested() {
             return;
         }
-        let head = mblk::alloc(size_of::<hook_pkt_observe_t>());
+        // SAFETY: allocb(9F).
+        let head = unsafe { illumos_sys_hdrs::allocb(size_of::<hook_pkt_observe_t>(), 0) };
         if head.is_null() {
             self.stack.unseen.fetch_add(1, Ordering::Relaxed);
             return;
