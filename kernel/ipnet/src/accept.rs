@@ -38,6 +38,12 @@ pub struct Addresses {
     pub v6: KVec<V6>,
 }
 
+impl PartialEq for Addresses {
+    fn eq(&self, other: &Addresses) -> bool {
+        self.v4[..] == other.v4[..] && self.v6[..] == other.v6[..]
+    }
+}
+
 impl Addresses {
     /// Whether one of them belongs to the zone.
     pub fn in_zone(&self, zone: i32) -> bool {

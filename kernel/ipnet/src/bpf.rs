@@ -15,7 +15,7 @@ use crate::header::{ALL_ZONES, Direction, HEADER_LEN, Header};
 use crate::ipnet;
 use crate::stack::Stack;
 use crate::table::{Name, Node};
-use crate::tap::{Seat, Sink, Tap};
+use crate::tap::{Seat, Sink, Tap, Ticket};
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::mem::ManuallyDrop;
 use core::ptr;
@@ -55,6 +55,7 @@ struct Interface {
 struct Promisc {
     interface: KArc<Interface>,
     tap: KArc<Tap>,
+    _ticket: Ticket,
 }
 
 /// The table that bpf takes.
@@ -138,7 +139,7 @@ unsafe extern "C" fn open(name: *const c_char, out: *mut usize, zone: sys::zonei
     // SAFETY: BPF's C string.
     let name = Name::new(unsafe { CStr::from_ptr(name) }.to_bytes());
     let found = stack_of(zone).and_then(|(_hold, stack, zone)| {
-        let (node, _) = stack.by_name(zone, &name).ok_or(Errno::ESRCH)?;
+        let (node, _) = name.and_then(|n| stack.by_name(zone, &n)).ok_or(Errno::ESRCH)?;
         Ok(KArc::new(Interface { stack, node, zone }))
     });
     match found {
@@ -192,7 +193,7 @@ unsafe extern "C" fn linkid(
 ) -> c_int {
     // SAFETY: BPF's C string.
     let name = Name::new(unsafe { CStr::from_ptr(name) }.to_bytes());
-    let found = stack_of(zone).map(|(_hold, stack, zone)| stack.by_name(zone, &name));
+    let found = stack_of(zone).map(|(_hold, stack, zone)| stack.by_name(zone, &name?));
     match found {
         Ok(Some((_, index))) => {
             // SAFETY: BPF gave a place for it.
@@ -232,6 +233,10 @@ unsafe extern "C" fn promisc_add(
     // SAFETY: an open handle, which stays BPF's.
     let interface = ManuallyDrop::new(unsafe { from_handle::<Interface>(handle) });
     let interface = (*interface).clone();
+    let ticket = match Ticket::take(&interface.stack, interface.zone) {
+        Ok(ticket) => ticket,
+        Err(e) => return e.0 as usize,
+    };
     let (node, sink) = (interface.node.clone(), Sink::Bpf(Client(arg)));
     let tap = KArc::new(Tap::new(Some(node), interface.zone, sink, mode));
     Stack::add(&interface.stack, &tap);
@@ -240,7 +245,7 @@ unsafe extern "C" fn promisc_add(
         return e.0 as usize;
     }
     // SAFETY: BPF gave a place for it.
-    unsafe { *out = to_handle(KArc::new(Promisc { interface, tap })) };
+    unsafe { *out = to_handle(KArc::new(Promisc { interface, tap, _ticket: ticket })) };
     0
 }
 

@@ -39,7 +39,7 @@ fn device(minor: u32) -> Option<sys::dev_t> {
 pub unsafe extern "C" fn ipnet_if_getdev(name: *mut c_char, zone: sys::zoneid_t) -> sys::dev_t {
     // SAFETY: by the caller's promise.
     let name = Name::new(unsafe { CStr::from_ptr(name) }.to_bytes());
-    let node = stack_of(zone).and_then(|(_hold, stack)| stack.by_name(zone, &name));
+    let node = stack_of(zone).and_then(|(_hold, stack)| stack.by_name(zone, &name?));
     node.and_then(|(node, _)| device(node.minor.get())).unwrap_or(NODEV)
 }
 

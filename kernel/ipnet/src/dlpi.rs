@@ -8,7 +8,8 @@
 //!      └── UNBIND ───┘
 //! ```
 //!
-//! An unbound stream sees nothing. SAP 0 is every family, 4 is IPv4 and 6 is IPv6.
+//! An unbound stream sees nothing, unless the tunable [`crate::ipnet_unbound`] says otherwise. SAP 0
+//! is every family, 4 is IPv4 and 6 is IPv6.
 //!
 //! Numbers are those of sys/dlpi.h, in the machine's byte order.
 use crate::header::{AF_INET, AF_INET6};
@@ -82,14 +83,27 @@ pub struct Mode {
     pub multi: bool,
     /// Level SAP is on: every family.
     pub sap: bool,
-    /// Packets have a header in front (`DLIOCIPNETINFO`).
-    pub info: bool,
+    /// What packets have in front (`DLIOCIPNETINFO`).
+    pub front: Front,
+}
+
+/// What is put in front of a packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Front {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// The header ([`crate::header`]).
+    Header,
+    /// The record of when it was seen ([`crate::stamp`]), and the header.
+    Stamp,
 }
 
 const PHYS: u32 = 4;
 const MULTI: u32 = 8;
 const SAP: u32 = 16;
-const INFO: u32 = 32;
+const HEADER: u32 = 32;
+const STAMP: u32 = 64;
 
 impl Mode {
     /// As one word, which the packet path reads at once.
@@ -105,7 +119,8 @@ impl Mode {
             | flag(self.phys, PHYS)
             | flag(self.multi, MULTI)
             | flag(self.sap, SAP)
-            | flag(self.info, INFO)
+            | flag(self.front == Front::Header, HEADER)
+            | flag(self.front == Front::Stamp, STAMP)
     }
 
     /// From that word.
@@ -117,12 +132,17 @@ impl Mode {
             2 => Bound::V4,
             _ => Bound::V6,
         };
+        let front = match bits & (HEADER | STAMP) {
+            HEADER => Front::Header,
+            STAMP => Front::Stamp,
+            _ => Front::Nothing,
+        };
         Mode {
             bound,
             phys: bits & PHYS != 0,
             multi: bits & MULTI != 0,
             sap: bits & SAP != 0,
-            info: bits & INFO != 0,
+            front,
         }
     }
 

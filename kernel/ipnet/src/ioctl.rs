@@ -3,15 +3,17 @@
 //!
 //! ```text
 //!   M_IOCTL DLIOCRAW        ─► yes: packets are raw always
-//!   M_IOCTL DLIOCIPNETINFO  ─► M_COPYIN of 4 bytes ─► M_IOCDATA ─► on, off, or no
+//!   M_IOCTL DLIOCIPNETINFO  ─► M_COPYIN of 4 bytes ─► M_IOCDATA ─► 0, 1, 2, or no
 //! ```
+//!
+//! 2 is not of the original, which says `EINVAL` to it. It is for when and how many: a header has no
+//! room for that, and its version must stay 1 for the sake of who filters by it.
+use crate::dlpi::Front;
 
 /// `DLIOCRAW`.
 pub const DLIOCRAW: i32 = 0x4401;
 /// `DLIOCIPNETINFO`.
 pub const DLIOCIPNETINFO: i32 = 0x4404;
-/// What a successful `DLIOCIPNETINFO` returns, `DL_IPNETINFO_VERSION`.
-pub const INFO_VERSION: i32 = 1;
 /// `ioc_count` of an ioctl(2) that is not an `I_STR`.
 pub const TRANSPARENT: usize = u32::MAX as usize;
 
@@ -35,13 +37,15 @@ pub fn request(cmd: i32, count: usize) -> Request {
     }
 }
 
-/// Decides on the argument that came for a [`Request::CopyIn`]: headers on, off, or `None` for
-/// `EINVAL`.
-pub fn argument(cmd: i32, data: &[u8]) -> Option<bool> {
+/// Decides on the argument that came for a [`Request::CopyIn`]: what packets have in front, and what
+/// ioctl(2) returns; `None` for `EINVAL`.
+pub fn argument(cmd: i32, data: &[u8]) -> Option<(Front, i32)> {
     let value = data.first_chunk().map(|b| i32::from_ne_bytes(*b));
     match (cmd, value) {
-        (DLIOCIPNETINFO, Some(1)) => Some(true),
-        (DLIOCIPNETINFO, Some(0)) => Some(false),
+        // The version of the header, DL_IPNETINFO_VERSION.
+        (DLIOCIPNETINFO, Some(0)) => Some((Front::Nothing, 1)),
+        (DLIOCIPNETINFO, Some(1)) => Some((Front::Header, 1)),
+        (DLIOCIPNETINFO, Some(2)) => Some((Front::Stamp, 2)),
         _ => None,
     }
 }

@@ -67,6 +67,7 @@ pub mod ioctl;
 mod module;
 mod observe;
 mod stack;
+pub mod stamp;
 mod stats;
 mod stream;
 pub mod table;
@@ -76,6 +77,7 @@ mod view;
 pub use module::module;
 pub use stack::ipnet_allmulti;
 pub use stream::ROOM;
+pub use tap::{TICKETS, ipnet_unbound};
 
 use ddi::Errno;
 use ddi::dev::DevInfo;

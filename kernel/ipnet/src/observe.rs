@@ -2,21 +2,23 @@
 //! The packet path. See the crate.
 use crate::accept::Ends;
 use crate::bpf;
+use crate::dlpi::Front;
 use crate::header::{HEADER_LEN, Header};
 use crate::stack::Stack;
+use crate::stamp::{STAMP_LEN, Stamp};
 use crate::stats::StreamStats;
 use crate::tap::Sink;
 use ddi::mblk::Mblk;
 use ddi::neti::{Observed, Observer};
 use ddi::stream::ReadQueue;
+use ddi::time::Realtime;
 
 /// A stream that wants the packet, and has room.
 #[derive(Clone, Copy)]
 struct Taker<'a> {
     queue: ReadQueue,
     stats: &'a StreamStats,
-    /// With a header in front.
-    info: bool,
+    front: Front,
 }
 
 impl Observer for Stack {
@@ -28,6 +30,8 @@ impl Observer for Stack {
         let (mut ok, mut fail, mut wanted, mut delivered) = (0_u64, 0_u64, false, false);
         // The copy, and the first stream that wanted it: it gets it in the end.
         let mut copy: Option<(Mblk, Taker<'_>)> = None;
+        // When, if anybody wants to know.
+        let mut seen = None;
         let seats = self.seats();
         for seat in seats.iter() {
             let mode = seat.tap.mode();
@@ -50,7 +54,7 @@ impl Observer for Stack {
                 stats.dropped.add(1);
                 continue;
             }
-            let taker = Taker { queue, stats, info: mode.info };
+            let taker = Taker { queue, stats, front: mode.front };
             match &copy {
                 None => match packet.packet().copy() {
                     Some(made) => copy = Some((made, taker)),
@@ -60,7 +64,7 @@ impl Observer for Stack {
                     }
                 },
                 Some((made, _)) => match made.dup().or_else(|| made.copy()) {
-                    Some(shared) => delivered |= self.give(taker, packet.header(), shared),
+                    Some(shared) => delivered |= self.give(taker, packet.header(), shared, &mut seen),
                     None => {
                         self.stats.duplication_fail.add(1);
                         stats.dropped.add(1);
@@ -69,7 +73,7 @@ impl Observer for Stack {
             }
         }
         if let Some((made, taker)) = copy {
-            delivered |= self.give(taker, packet.header(), made);
+            delivered |= self.give(taker, packet.header(), made, &mut seen);
         }
         self.stats.accept_ok.add(ok);
         self.stats.accept_fail.add(fail);
@@ -81,14 +85,47 @@ impl Observer for Stack {
     }
 }
 
+/// The record and the header of a packet.
+fn stamped(
+    taker: Taker<'_>,
+    header: &[u8; HEADER_LEN],
+    packet: &Mblk,
+    seen: Realtime,
+) -> [u8; STAMP_LEN + HEADER_LEN] {
+    let stamp = Stamp {
+        len: packet.size().saturating_add(HEADER_LEN) as u32,
+        drops: taker.stats.dropped.get() as u32,
+        seconds: seen.seconds as u32,
+        micros: seen.nanos / 1000,
+    };
+    let mut bytes = [0; STAMP_LEN + HEADER_LEN];
+    let (record, rest) = bytes.split_at_mut(STAMP_LEN);
+    record.copy_from_slice(&stamp.to_bytes());
+    rest.copy_from_slice(header);
+    bytes
+}
+
 impl Stack {
     /// Queues a packet; whether that worked.
     #[inline]
-    fn give(&self, taker: Taker<'_>, header: &[u8; HEADER_LEN], packet: Mblk) -> bool {
-        let message = if taker.info {
-            Mblk::copy_from(header, 0).map(|front| front.link(packet))
-        } else {
-            Some(packet)
+    fn give(
+        &self,
+        taker: Taker<'_>,
+        header: &[u8; HEADER_LEN],
+        packet: Mblk,
+        seen: &mut Option<Realtime>,
+    ) -> bool {
+        let front = match taker.front {
+            Front::Nothing => None,
+            Front::Header => Some(Mblk::copy_from(header, 0)),
+            Front::Stamp => {
+                let seen = *seen.get_or_insert_with(Realtime::now);
+                Some(Mblk::copy_from(&stamped(taker, header, &packet, seen), 0))
+            }
+        };
+        let message = match front {
+            None => Some(packet),
+            Some(front) => front.map(|front| front.link(packet)),
         };
         let (delivered, lost) = match message {
             Some(message) => (taker.queue.put(message), &self.stats.put_drop),

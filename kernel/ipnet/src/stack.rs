@@ -3,14 +3,14 @@
 //!
 //! ```text
 //!   NIC event ──► news ──► looks (a thread) ──► sync: view ─► table ─► seats, hang-ups
+//!   open, name of an interface ─────────────────► sync
 //! ```
 //!
-//! Without memory for the thread's task the news stay, and whoever asks for an interface next looks
-//! first.
+//! Who asks for an interface looks first: IP may tell late what happened, or, without memory, never.
 use crate::accept::GLOBAL_ZONE;
 use crate::stats::Stats;
-use crate::table::{Entry, Family, Name, Node, Table};
-use crate::tap::{Seat, Sink, Tap};
+use crate::table::{Entry, Family, Name, Node, Table, Told};
+use crate::tap::{Seat, Sink, TICKETS, Tap};
 use crate::{ipnet, view};
 use core::ffi::c_int;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -29,7 +29,7 @@ use ddi::{Errno, sys};
 #[allow(non_upper_case_globals)]
 pub static ipnet_allmulti: AtomicU32 = AtomicU32::new(0);
 
-/// Unplumbings that are told one by one between two looks; more are only seen.
+/// What is kept of events between two looks; of more it is only known that they were.
 const TOLD: usize = 32;
 
 /// A stack.
@@ -48,6 +48,8 @@ struct Control {
     table: Table,
     /// The newest first.
     taps: KVec<Member>,
+    /// Zones of those that look or are about to.
+    tickets: KVec<i32>,
     /// Empty while nobody looks.
     packets: KVec<Hook<Stack>>,
     /// `None` before the stack is ready, and when it goes.
@@ -70,9 +72,7 @@ struct Member {
 /// What happened since the last look.
 #[derive(Default)]
 struct News {
-    unplumbed: [Option<(Family, u32)>; TOLD],
-    /// Something did.
-    any: bool,
+    told: [Option<(u32, Told)>; TOLD],
     /// A look will come.
     queued: bool,
 }
@@ -129,13 +129,16 @@ impl Instance for Stack {
 
 impl NicEvents for Stack {
     fn event(this: &KArc<Stack>, event: NicEvent) {
+        let what = match event.what {
+            sys::NE_UNPLUMB => Some(Told::Unplumbed(event.family)),
+            sys::NE_IFINDEX_CHANGE => Some(Told::Renumbered),
+            _ => None,
+        };
         let mut news = this.news.lock();
-        news.any = true;
-        if event.what == sys::NE_UNPLUMB
-            && let Ok(index) = u32::try_from(event.index)
-            && let Some(place) = news.unplumbed.iter_mut().find(|p| p.is_none())
+        if let (Some(what), Ok(index)) = (what, u32::try_from(event.index))
+            && let Some(place) = news.told.iter_mut().find(|p| p.is_none())
         {
-            *place = Some((event.family, index));
+            *place = Some((index, what));
         }
         if !news.queued
             && let Ok(ipnet) = ipnet()
@@ -169,24 +172,18 @@ impl Stack {
             let mut control = self.control.lock();
             let Control { table, ip: Some(ip), .. } = &mut *control else { return };
             let news = core::mem::take(&mut *self.news.lock());
-            for (family, index) in news.unplumbed.into_iter().flatten() {
-                table.unplumb(family, index);
+            for (index, what) in news.told.into_iter().flatten() {
+                table.told(index, what);
             }
             let mut multicasts = |i, f, join| self.net.all_multicasts(i, f, join);
             // Only without memory, for which all of this waits.
-            if let Ok(view) = view::look(&ip.protocols) {
-                let _ = table.apply(view, new_node, &mut multicasts);
+            let Ok(view) = view::look(&ip.protocols) else { return };
+            if table.apply(view, new_node, &mut multicasts) == Ok(false) {
+                return;
             }
             self.reseat(&mut control);
         }
         self.hang_up();
-    }
-
-    /// Looks if something happened that nobody has looked at.
-    fn refresh(&self) {
-        if self.news.lock().any {
-            self.sync();
-        }
     }
 
     /// Makes the seats anew, and waits for packets that use the old ones.
@@ -214,6 +211,21 @@ impl Stack {
             {
                 queue.hang_up();
             }
+        }
+    }
+
+    /// A ticket for a zone; whether there is one left. To be given back by [`Stack::dismiss`].
+    pub fn admit(&self, zone: i32) -> bool {
+        let tickets = &mut self.control.lock().tickets;
+        let taken = tickets.iter().filter(|z| **z == zone).count();
+        taken < TICKETS && tickets.push(zone, KmFlag::Sleep).is_ok()
+    }
+
+    /// One less.
+    pub fn dismiss(&self, zone: i32) {
+        let tickets = &mut self.control.lock().tickets;
+        if let Some(at) = tickets.iter().position(|z| *z == zone) {
+            tickets.remove(at);
         }
     }
 
@@ -274,7 +286,7 @@ impl Stack {
 
     /// Calls `f` with the first interface that the zone may see for which it returns something.
     pub fn find<R>(&self, zone: i32, mut f: impl FnMut(&Entry) -> Option<R>) -> Option<R> {
-        self.refresh();
+        self.sync();
         let control = self.control.lock();
         let mut visible = control.table.iter().filter(|e| e.visible(zone, self.shared()));
         visible.find_map(&mut f)

@@ -2,10 +2,10 @@
 //! An open stream.
 use crate::accept::GLOBAL_ZONE;
 use crate::dlpi::{self, Mode, Step};
-use crate::ioctl::{self, INFO_VERSION, Request};
+use crate::ioctl::{self, Request};
 use crate::stack::Stack;
 use crate::stats::StreamStats;
-use crate::tap::{Sink, Tap};
+use crate::tap::{Sink, Tap, Ticket};
 use crate::{ipnet, table};
 use ddi::Errno;
 use ddi::dev::{Cred, is_labeled};
@@ -28,6 +28,7 @@ pub(crate) struct Stream {
     stack: KArc<Stack>,
     _kstat: Option<Kstat<StreamStats>>,
     _minor: Id,
+    _ticket: Ticket,
     /// The stack stays as long.
     _hold: Hold,
 }
@@ -37,14 +38,15 @@ impl Stream {
     ///
     /// # Errors
     /// `EACCES`: only the global zone may, on a labeled system. `ENODEV`: no such interface that the
-    /// caller's zone could see, or its stack is on its way out. `ENOMEM`: all minor numbers are in
-    /// use.
+    /// caller's zone could see, or its stack is on its way out. `ENOSR`: the zone has as many
+    /// streams as it may. `ENOMEM`: all minor numbers are in use.
     pub fn open(queue: ReadQueue, minor: u32, cred: Cred) -> Result<(KArc<Stream>, u32), Errno> {
         let zone = cred.zone();
         if is_labeled() && zone != GLOBAL_ZONE {
             return Err(Errno::EACCES);
         }
         let (hold, stack, node) = find(zone, minor, cred).ok_or(Errno::ENODEV)?;
+        let ticket = Ticket::take(&stack, zone)?;
         let minor = Id::new(&ipnet()?.minors).ok_or(Errno::ENOMEM)?;
         let number = minor.get();
         let stats = KArc::new(StreamStats::default());
@@ -54,7 +56,14 @@ impl Stream {
         });
         let tap = Tap::new(node, zone, Sink::Queue(queue, stats), Mode::default());
         let tap = KArc::new(tap);
-        let stream = Stream { tap, stack, _kstat: kstat, _minor: minor, _hold: hold };
+        let stream = Stream {
+            tap,
+            stack,
+            _kstat: kstat,
+            _minor: minor,
+            _ticket: ticket,
+            _hold: hold,
+        };
         Ok((KArc::new(stream), number))
     }
 
@@ -88,14 +97,14 @@ impl Stream {
         }
     }
 
-    /// The argument of an ioctl: headers on or off.
+    /// The argument of an ioctl: what packets are to have in front.
     ///
     /// # Errors
     /// `EINVAL`: neither.
     pub fn argument(&self, cmd: i32, data: &[u8]) -> Result<i32, Errno> {
-        let info = ioctl::argument(cmd, data).ok_or(Errno::EINVAL)?;
-        self.tap.set_mode(Mode { info, ..self.tap.mode() });
-        Ok(INFO_VERSION)
+        let (front, value) = ioctl::argument(cmd, data).ok_or(Errno::EINVAL)?;
+        self.tap.set_mode(Mode { front, ..self.tap.mode() });
+        Ok(value)
     }
 }
 

@@ -3,13 +3,17 @@
 //!
 //! ```text
 //!   net_phygetnext, net_lifgetnext ... ──► View ──► apply ──► entries ──► taps: on them, or hung up
-//!   NE_UNPLUMB ──► unplumb ──────────────────────────┘
+//!   NE_IFINDEX_CHANGE, NE_UNPLUMB ──► told ──────────┘
 //! ```
 //!
 //! The table follows what IP says as a whole, not event by event: an event only says that it is
-//! time to look. So a lost event costs nothing, and an interface whose index changed is still the
-//! same by its name. An unplumbing is told as well, for an interface that is back by the time
-//! somebody looks is another one.
+//! time to look. So a lost event costs nothing, and one that comes late does no harm: by then the
+//! table may be ahead of it.
+//!
+//! An interface is the same as long as it has its name and its index: IP gives an interface that is
+//! plumbed anew an index of its own. One of the same name with another index is another interface,
+//! unless IP told that it changed the index. An unplumbing is told for the sake of memberships, which
+//! go with the family even if that is back by the time somebody looks.
 //!
 //! A [`Node`] is an interface as long as anybody knows it; its minor number is not given out again
 //! before. An [`Entry`] is what changes about it while it is there.
@@ -43,14 +47,17 @@ impl<T> ByFamily<T> {
 pub struct Name([u8; NAME_MAX]);
 
 impl Name {
-    /// The bytes before the first NUL; those of a longer name that fit.
-    pub fn new(bytes: &[u8]) -> Name {
+    /// The bytes before the first NUL; `None` if no interface has so long a name.
+    pub fn new(bytes: &[u8]) -> Option<Name> {
         let mut name = [0; NAME_MAX];
         let bytes = bytes.split(|b| *b == 0).next().unwrap_or_default();
-        for (place, byte) in name.iter_mut().take(NAME_MAX - 1).zip(bytes) {
+        if bytes.len() >= NAME_MAX {
+            return None;
+        }
+        for (place, byte) in name.iter_mut().zip(bytes) {
             *place = *byte;
         }
-        Name(name)
+        Some(Name(name))
     }
 
     /// With its NULs.
@@ -146,6 +153,10 @@ pub struct Entry {
     wanted: u32,
     /// Families for which IP was told so.
     joined: ByFamily<bool>,
+    /// With another index it is still the same.
+    renumbered: bool,
+    /// Unplumbings that a look has shown and IP has yet to tell.
+    ahead: ByFamily<u32>,
 }
 
 impl Entry {
@@ -153,6 +164,30 @@ impl Entry {
     /// on which they have an address.
     pub fn visible(&self, zone: i32, shared: bool) -> bool {
         zone == GLOBAL_ZONE || !shared || self.addresses.in_zone(zone)
+    }
+
+    /// Whether this is the interface that was seen.
+    fn is(&self, seen: &Seen) -> bool {
+        self.node.name == seen.name && (self.index == seen.index || self.renumbered)
+    }
+
+    /// Becomes what was seen; whether it was something else.
+    fn follow(&mut self, seen: Seen) -> bool {
+        let Seen { index, plumbed, addresses, .. } = seen;
+        self.renumbered = false;
+        for (family, mut now) in [(Family::V4, plumbed), (Family::V6, plumbed)] {
+            if !*now.of(family) && *self.plumbed.of(family) {
+                // With its family a membership goes.
+                *self.joined.of(family) = false;
+                let ahead = self.ahead.of(family);
+                *ahead = ahead.saturating_add(1);
+            }
+        }
+        if (self.index, self.plumbed) == (index, plumbed) && *self.addresses == addresses {
+            return false;
+        }
+        (self.index, self.plumbed, self.addresses) = (index, plumbed, KArc::new(addresses));
+        true
     }
 
     /// Tells IP for the families where what it was told is not what is true.
@@ -176,6 +211,15 @@ impl Entry {
     }
 }
 
+/// What IP tells of an interface and a look at it does not show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// It has another index, and is the same.
+    Renumbered,
+    /// A family was unplumbed, and with it went what was joined.
+    Unplumbed(Family),
+}
+
 /// Tells IP to join (`true`) or leave the group of all multicasts: index, family.
 pub type Multicasts<'a> = dyn FnMut(u32, Family, bool) -> Result<(), Errno> + 'a;
 
@@ -194,8 +238,8 @@ impl Table {
         self.0.iter().find(|e| KArc::same(&e.node, node))
     }
 
-    /// Makes the table what the view says. `make` a node for an interface that is new; without one
-    /// it stays unknown until the next view.
+    /// Makes the table what the view says; whether it was something else. `make` a node for an
+    /// interface that is new; without one it stays unknown until the next view.
     ///
     /// # Errors
     /// `ENOMEM`: it is what it could be.
@@ -204,47 +248,54 @@ impl Table {
         view: View,
         mut make: impl FnMut(Name, bool) -> Option<KArc<Node>>,
         ip: &mut Multicasts<'_>,
-    ) -> Result<(), Errno> {
+    ) -> Result<bool, Errno> {
+        let mut changed = false;
         let mut at = 0;
         while let Some(entry) = self.0.get(at) {
-            if view.0.iter().any(|s| s.name == entry.node.name) {
+            if view.0.iter().any(|seen| entry.is(seen)) {
                 at = at.saturating_add(1);
             } else {
                 self.0.remove(at);
+                changed = true;
             }
         }
         let mut seen = view.0;
-        while let Some(Seen { name, index, loopback, plumbed, addresses }) = seen.remove(0) {
-            let addresses = KArc::new(addresses);
-            match self.0.iter_mut().find(|e| e.node.name == name) {
+        while let Some(seen) = seen.remove(0) {
+            match self.0.iter_mut().find(|e| e.is(&seen)) {
                 Some(entry) => {
-                    // With its family a membership goes.
-                    entry.joined.v4 &= plumbed.v4;
-                    entry.joined.v6 &= plumbed.v6;
-                    (entry.index, entry.plumbed, entry.addresses) = (index, plumbed, addresses);
+                    changed |= entry.follow(seen);
                     // The next look tries again.
                     let _ = entry.settle(ip);
                 }
                 None => {
+                    let Seen { name, index, loopback, plumbed, addresses } = seen;
                     let Some(node) = make(name, loopback) else { continue };
-                    let (wanted, joined) = Default::default();
-                    let entry = Entry { node, index, plumbed, addresses, wanted, joined };
+                    let addresses = KArc::new(addresses);
+                    let (wanted, joined, renumbered, ahead) = Default::default();
+                    let entry = Entry {
+                        node, index, plumbed, addresses, wanted, joined, renumbered, ahead,
+                    };
                     self.0.push(entry, KmFlag::Sleep)?;
+                    changed = true;
                 }
             }
         }
-        Ok(())
+        Ok(changed)
     }
 
-    /// A family of the interface of this index was unplumbed. With the last the interface goes.
-    pub fn unplumb(&mut self, family: Family, index: u32) {
-        let Some(at) = self.0.iter().position(|e| e.index == index) else { return };
-        if let Some(entry) = self.0.get_mut(at) {
-            *entry.plumbed.of(family) = false;
-            *entry.joined.of(family) = false;
-            if !entry.plumbed.v4 && !entry.plumbed.v6 {
-                self.0.remove(at);
-            }
+    /// IP told what happened to the interface that had this index then. To be followed by a look.
+    pub fn told(&mut self, index: u32, what: Told) {
+        let Some(entry) = self.0.iter_mut().find(|e| e.index == index) else { return };
+        match what {
+            Told::Renumbered => entry.renumbered = true,
+            Told::Unplumbed(family) => match entry.ahead.of(family) {
+                0 => {
+                    *entry.plumbed.of(family) = false;
+                    *entry.joined.of(family) = false;
+                }
+                // That one is known, and the family may be back and joined again.
+                ahead => *ahead = ahead.saturating_sub(1),
+            },
         }
     }
 

@@ -4,11 +4,19 @@ use crate::accept::{Addresses, Ends, Filter, Place, accept};
 use crate::bpf;
 use crate::dlpi::Mode;
 use crate::header::Header;
+use crate::stack::Stack;
 use crate::stats::StreamStats;
 use crate::table::{Node, Table};
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use ddi::Errno;
 use ddi::mem::KArc;
 use ddi::stream::ReadQueue;
+
+/// Tunable: whether a stream that is not bound is shown what one of SAP 0 is (not 0), or nothing (0).
+/// Programs that count on `/dev/lo0` without a bind want it.
+#[unsafe(no_mangle)]
+#[allow(non_upper_case_globals)]
+pub static ipnet_unbound: AtomicU32 = AtomicU32::new(0);
 
 /// Where packets go.
 pub(crate) enum Sink {
@@ -55,6 +63,33 @@ impl Tap {
     }
 }
 
+/// How many of a zone may look at a time. What waits for readers that never read is bounded for a
+/// stream by [`crate::ROOM`], and so by this for all that a zone can open.
+pub const TICKETS: usize = 128;
+
+/// One that lets look.
+pub(crate) struct Ticket {
+    stack: KArc<Stack>,
+    zone: i32,
+}
+
+impl Ticket {
+    /// Takes one.
+    ///
+    /// # Errors
+    /// `ENOSR`: there is none left.
+    pub fn take(stack: &KArc<Stack>, zone: i32) -> Result<Ticket, Errno> {
+        let stack = stack.clone();
+        if stack.admit(zone) { Ok(Ticket { stack, zone }) } else { Err(Errno::ENOSR) }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.stack.dismiss(self.zone);
+    }
+}
+
 /// A tap's interface, as of when the seat was made.
 enum Spot {
     On { index: u32, addresses: KArc<Addresses> },
@@ -84,7 +119,10 @@ impl Seat {
     /// Whether the tap wants the packet.
     #[inline]
     pub fn wants(&self, mode: Mode, header: &Header, ends: &Ends) -> bool {
-        let (Some(spot), Some(family)) = (&self.spot, mode.family()) else { return false };
+        let unbound = || (ipnet_unbound.load(Ordering::Relaxed) != 0).then_some(0);
+        let (Some(spot), Some(family)) = (&self.spot, mode.family().or_else(unbound)) else {
+            return false;
+        };
         let (place, any) = match spot {
             Spot::On { index, addresses } => {
                 // Bound to no family in particular is as good as SAP.

@@ -17,10 +17,11 @@ pub(crate) fn look(protocols: &[KArc<Protocol>]) -> Result<View, Errno> {
     for ip in protocols {
         for index in ip.interfaces() {
             // Either may be gone since it was listed.
-            let (Some(name), Ok(number)) = (ip.name(index), u32::try_from(index)) else { continue };
+            let name = ip.name(index).and_then(|name| Name::new(&name));
+            let (Some(name), Ok(number)) = (name, u32::try_from(index)) else { continue };
             let up_to = ip.flags(index, 0).unwrap_or(0);
             let loopback = up_to & sys::IFF_LOOPBACK != 0;
-            let seen = view.seen(ip.family(), number, Name::new(&name), loopback)?;
+            let seen = view.seen(ip.family(), number, name, loopback)?;
             for lif in ip.addresses(index) {
                 if ip.flags(index, lif).is_none_or(|f| f & sys::IFF_UP == 0) {
                     continue;

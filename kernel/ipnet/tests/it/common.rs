@@ -51,6 +51,7 @@ impl Rig {
         modules::register(&kernel);
         kernel.modload("drv/ipnet").unwrap();
         modules::ipnet_allmulti().store(0, Ordering::Relaxed);
+        modules::ipnet_unbound().store(0, Ordering::Relaxed);
         Rig { kernel }
     }
 

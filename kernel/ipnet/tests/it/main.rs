@@ -13,5 +13,6 @@ mod faults;
 mod load;
 mod modules;
 mod stream;
+mod vectors;
 mod weaknesses;
 mod zones;

@@ -32,7 +32,11 @@ pub fn provider() -> &'static bpf_provider_t {
     unsafe { &bpf_ipnet }
 }
 
-/// The driver's tunable.
+/// Tunables of the driver.
 pub fn ipnet_allmulti() -> &'static AtomicU32 {
     &ipnet::ipnet_allmulti
+}
+
+pub fn ipnet_unbound() -> &'static AtomicU32 {
+    &ipnet::ipnet_unbound
 }

@@ -2,8 +2,11 @@
 //! A stream from open to close.
 use crate::common::*;
 use fakekernel::host::{Cred, Fault, Model, UserMem};
+use fakekernel::inet::ip::{Family, Interface, Untold};
+use fakekernel::inet::netstack::{IpType, zone_boot, zone_halt};
 use fakekernel::streams::Message;
 use overlay_abi::errno::Errno;
+use std::net::Ipv4Addr;
 
 #[test]
 fn what_snoop_does() {
@@ -82,7 +85,7 @@ fn ioctls_that_are_not_known_are_refused() {
     for cmd in [0x4402, 0x4403, 0x4405, 0x7000] {
         assert_eq!(tap.ioctl(cmd, 0), Err(Errno::EINVAL));
     }
-    for value in [2, -1, i32::MAX] {
+    for value in [3, -1, i32::MAX] {
         assert_eq!(tap.info(value), Err(Errno::EINVAL));
     }
     drop(tap);
@@ -171,7 +174,7 @@ fn a_stream_is_hung_up_when_its_interface_goes() {
     let (net0, other) = (rig.net0(), rig.open("/dev/lo0"));
     let tap = rig.snoop("/dev/ipnet/net0");
     show(&net0, incoming(0), &echo(1));
-    net0.unplumb(fakekernel::inet::ip::Family::V4);
+    net0.unplumb(Family::V4);
     settle();
     assert_eq!(number(&tap.packet().unwrap()), 1);
     tap.silent();
@@ -180,6 +183,91 @@ fn a_stream_is_hung_up_when_its_interface_goes() {
     other.silent();
     assert_eq!(rig.open_as("/dev/ipnet/net0", 0).err(), Some(Errno::ENOENT));
     drop((tap, other));
+    rig.end();
+}
+
+/// Somebody else's net0 comes in place of the first, and the driver is told of nothing yet.
+#[test]
+fn what_is_told_late_hangs_up_nobody_of_the_interface_that_came_after() {
+    let rig = Rig::boot();
+    let net0 = rig.net0();
+    let old = rig.snoop("/dev/ipnet/net0");
+    let untold = Untold::hold();
+    drop(net0);
+    let net0 = Interface::new(0, "net0", false).unwrap();
+    net0.up(MINE.into(), 24, 0).unwrap();
+    let new = rig.snoop("/dev/ipnet/net0");
+    old.hung_up();
+    show(&net0, incoming(0), &echo(1));
+    assert_eq!(number(&new.packet().unwrap()), 1);
+    drop(untold);
+    settle();
+    new.silent();
+    show(&net0, incoming(0), &echo(2));
+    assert_eq!(number(&new.packet().unwrap()), 2);
+    drop((old, new, net0));
+    rig.end();
+}
+
+#[test]
+fn an_interface_that_all_families_left_for_a_moment_is_another() {
+    let rig = Rig::boot();
+    let net0 = rig.net0();
+    let old = rig.snoop("/dev/ipnet/net0");
+    let was = net0.index();
+    net0.unplumb(Family::V4);
+    net0.unplumb(Family::V6);
+    net0.up(MINE.into(), 24, 0).unwrap();
+    assert_ne!(net0.index(), was);
+    old.hung_up();
+    let new = rig.snoop("/dev/ipnet/net0");
+    show(&net0, incoming(0), &echo(1));
+    assert_eq!(number(&new.packet().unwrap()), 1);
+    drop((old, new, net0));
+    rig.end();
+}
+
+#[test]
+fn names_are_only_names() {
+    let rig = Rig::boot();
+    let long = "n".repeat(30);
+    let names = ["..", "%s%n", "net0 ", "net0\n", &format!("{long}0"), &format!("{long}1")];
+    let all: Vec<Interface> = names
+        .iter()
+        .zip(1..)
+        .map(|(name, n)| {
+            let i = Interface::new(0, name, false).unwrap();
+            i.up(Ipv4Addr::new(10, 0, n, 1).into(), 24, 0).unwrap();
+            i
+        })
+        .collect();
+    for ((name, i), n) in names.iter().zip(&all).zip(1..) {
+        let tap = rig.snoop(&format!("/dev/ipnet/{name}"));
+        show(i, incoming(0), &packet(FAR, Ipv4Addr::new(10, 0, n, 1), 64, n.into()));
+        assert_eq!(number(&tap.packet().unwrap()), n.into(), "{name:?}");
+    }
+    for name in ["net0", "", &long, &format!("{long}00")] {
+        let refused = rig.open_as(&format!("/dev/ipnet/{name}"), 0).err();
+        assert_eq!(refused, Some(Errno::ENOENT), "{name:?}");
+    }
+    drop(all);
+    rig.end();
+}
+
+#[test]
+fn a_zone_has_so_many_streams_and_no_more() {
+    const ZONE: i32 = 5;
+    let rig = Rig::boot();
+    zone_boot(ZONE, "web", IpType::Shared).unwrap();
+    let mut all: Vec<Tap> = (0..ipnet::TICKETS).map(|_| rig.open("/dev/lo0")).collect();
+    assert_eq!(rig.open_as("/dev/lo0", 0).err(), Some(Errno::ENOSR));
+    // Others have theirs.
+    drop(rig.open_as("/dev/lo0", ZONE).unwrap());
+    all.pop();
+    all.push(rig.open("/dev/lo0"));
+    assert_eq!(rig.open_as("/dev/lo0", 0).err(), Some(Errno::ENOSR));
+    drop(all);
+    zone_halt(ZONE).unwrap();
     rig.end();
 }
 

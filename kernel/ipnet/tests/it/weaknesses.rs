@@ -3,14 +3,15 @@
 //! w01, w06 in `stream`, w03, w07, w08, w13, w23 in `bpf`, w07, w22 in `zones`, and those that need no
 //! kernel in `tests/pure`.
 use crate::common::*;
-use crate::modules::ipnet_allmulti;
+use crate::modules::{ipnet_allmulti, ipnet_unbound};
 use fakekernel::host::fail_nth_allocb;
 use fakekernel::inet::ip::{Family, Interface};
 use fakekernel::inet::netstack::{IpType, zone_boot, zone_halt};
 use fakekernel::kstat;
 use overlay_abi::errno::Errno;
 use std::net::Ipv4Addr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Lets multicasts be joined.
 fn opted_in() -> Rig {
@@ -343,6 +344,24 @@ fn w20_an_unbound_stream_sees_nothing_and_sap_0_everything() {
 }
 
 #[test]
+fn w20_programs_that_do_not_bind_can_be_had() {
+    let rig = Rig::boot();
+    let net0 = rig.net0();
+    let (tap, lo) = (rig.open("/dev/ipnet/net0"), rig.open("/dev/lo0"));
+    ipnet_unbound().store(1, Ordering::SeqCst);
+    show(&net0, local(0, 0), &packet(MINE, MINE, 64, 1));
+    assert_eq!(number(&lo.packet().unwrap()), 1);
+    assert_eq!(number(&tap.packet().unwrap()), 1);
+    // Who binds gets what it binds to.
+    lo.bind(6);
+    show(&net0, local(0, 0), &packet(MINE, MINE, 64, 2));
+    lo.silent();
+    ipnet_unbound().store(0, Ordering::SeqCst);
+    drop((tap, lo, net0));
+    rig.end();
+}
+
+#[test]
 fn w21_multi_asks_for_what_the_host_did_not_join() {
     let rig = opted_in();
     let net0 = rig.net0();
@@ -374,6 +393,61 @@ fn w24_loading_and_unloading_leaves_nothing() {
         assert_eq!(number(&tap.packet().unwrap()), 1);
         assert!(rig.kernel.modunload("drv/ipnet").is_err(), "somebody looks");
     }
+    drop(net0);
+    rig.end();
+}
+
+/// The module comes and goes while interfaces do, zones do, packets are shown and nodes are opened: a
+/// lock that is taken before it is initialised, or after it was destroyed, is a violation.
+#[test]
+fn w24_every_lock_is_there_before_it_is_used_and_as_long() {
+    const ZONE: i32 = 5;
+    let rig = Rig::boot();
+    let net0 = rig.net0();
+    let done = &AtomicBool::new(false);
+    let opened = &AtomicU32::new(0);
+    std::thread::scope(|scope| {
+        let (net0, rig) = (&net0, &rig);
+        let again = move || !done.load(Ordering::SeqCst);
+        scope.spawn(move || {
+            while again() {
+                let net1 = Interface::new(0, "net1", false).unwrap();
+                net1.up(Ipv4Addr::new(10, 0, 1, 1).into(), 24, 0).unwrap();
+                show(net0, incoming(0), &echo(1));
+            }
+        });
+        scope.spawn(move || {
+            while again() {
+                zone_boot(ZONE, "db", IpType::Exclusive).unwrap();
+                let theirs = Interface::new(ZONE, "net0", false).unwrap();
+                theirs.up(MINE.into(), 24, ZONE).unwrap();
+                drop(rig.open_as("/dev/ipnet/zone/db/net0", 0));
+                drop(theirs);
+                zone_halt(ZONE).unwrap();
+            }
+        });
+        scope.spawn(move || {
+            while again() {
+                for path in ["/dev/lo0", "/dev/ipnet/net0", "/dev/ipnet/net1"] {
+                    if let Ok(tap) = rig.open_as(path, 0) {
+                        opened.fetch_add(1, Ordering::SeqCst);
+                        show(net0, local(0, 0), &echo(2));
+                        drop(tap);
+                    }
+                }
+            }
+        });
+        let mut loads = 0;
+        while loads < 40 {
+            // Not while somebody looks.
+            if rig.kernel.modunload("drv/ipnet").is_ok() {
+                rig.kernel.modload("drv/ipnet").unwrap();
+                loads += 1;
+            }
+        }
+        done.store(true, Ordering::SeqCst);
+    });
+    assert!(opened.load(Ordering::SeqCst) > 0);
     drop(net0);
     rig.end();
 }
@@ -457,7 +531,7 @@ fn w29_what_a_stream_lost_is_counted_for_it() {
     tap.info(1).unwrap();
     assert_eq!(stream_stats(), [[0, 0, 0]]);
     // The copy, then the header in front of it.
-    for (nth, counter) in [(1, "dispatchDupDrop"), (2, "dispatchHeaderDrop")] {
+    for (nth, counter) in [(2, "dispatchDupDrop"), (3, "dispatchHeaderDrop")] {
         let message = fakekernel::mblk::from_slice(&echo(1), 0);
         let before = stats(0)[counter];
         // IP's own block is the first of all.
@@ -474,5 +548,62 @@ fn w29_what_a_stream_lost_is_counted_for_it() {
     assert_eq!(stream_stats(), [[2, 0, 2]]);
     assert_eq!(stats(0)["dispatchFail"], 2);
     drop((tap, net0));
+    rig.end();
+}
+
+#[test]
+fn w29_what_ip_could_not_show_is_counted_by_ip() {
+    let rig = Rig::boot();
+    let net0 = rig.net0();
+    let tap = rig.snoop("/dev/ipnet/net0");
+    let message = fakekernel::mblk::from_slice(&echo(1), 0);
+    fail_nth_allocb(1);
+    // SAFETY: a message of ours.
+    unsafe {
+        net0.observe_message(Family::V4, incoming(0), message);
+        fail_nth_allocb(0);
+        illumos_sys_hdrs::freemsg(message);
+    }
+    tap.silent();
+    assert_eq!((net0.unseen(), stream_stats()), (1, vec![[0, 0, 0]]));
+    drop((tap, net0));
+    rig.end();
+}
+
+/// Record, header, packet: the driver's own words, whenever they are read.
+#[test]
+fn w29_a_packet_says_when_it_was_seen_and_what_was_lost_before() {
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let rig = Rig::boot();
+    let net0 = rig.net0();
+    // The last that is opened is the first that is shown.
+    let (plain, tap) = (rig.snoop("/dev/ipnet/net0"), rig.snoop("/dev/ipnet/net0"));
+    assert_eq!((tap.info(2), plain.info(1)), (Ok(2), Ok(1)));
+    let before = now();
+    show(&net0, incoming(0), &echo(1));
+    let after = now();
+    // No memory to copy this one, after the block of IP.
+    fail_nth_allocb(2);
+    show(&net0, incoming(0), &echo(2));
+    fail_nth_allocb(0);
+    show(&net0, incoming(0), &echo(3));
+    // Much later.
+    std::thread::sleep(Duration::from_millis(50));
+    for (n, drops) in [(1, 0), (3, 1)] {
+        let seen = tap.packet().unwrap();
+        let (words, _) = seen[..24].as_chunks::<4>();
+        let words: Vec<u32> = words.iter().map(|w| u32::from_ne_bytes(*w)).collect();
+        assert_eq!(words[..4], [64 + 24, 64 + 24, 64 + 48, drops]);
+        let time = Duration::new(words[4].into(), words[5] * 1000);
+        if n == 1 {
+            let micro = Duration::from_micros(1);
+            assert!(before <= time + micro && time <= after, "{before:?} {time:?} {after:?}");
+        }
+        assert_eq!((seen[24], seen[48..].to_vec()), (1, echo(n)));
+    }
+    for n in 1..4 {
+        assert_eq!(plain.packet().unwrap()[24..], echo(n), "the other lost nothing");
+    }
+    drop((tap, plain, net0));
     rig.end();
 }

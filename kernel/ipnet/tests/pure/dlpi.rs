@@ -165,14 +165,14 @@ fn w06_a_short_request_is_a_bad_primitive() {
 
 #[test]
 fn w12_a_level_that_could_not_be_joined_is_not_on() {
-    let was = Mode { bound: Bound::Any, info: true, ..Mode::default() };
+    let was = Mode { bound: Bound::Any, front: Front::Header, ..Mode::default() };
     let step = Step::not_joined(was, 19);
     assert_eq!(step, Step { mode: was, reply: Reply::Error(ON, SYSERR, 19) });
     assert_eq!(words(step.reply), [5, ON, SYSERR, 19]);
 }
 
 fn modes() -> impl Strategy<Value = Mode> {
-    (0u32..64).prop_map(Mode::from_bits)
+    (0u32..128).prop_map(Mode::from_bits)
 }
 
 proptest! {
@@ -191,7 +191,7 @@ proptest! {
         let mut bytes = primitive.to_ne_bytes().to_vec();
         bytes.extend(rest);
         let step = step(mode, lo, &bytes).unwrap();
-        prop_assert_eq!(step.mode.info, mode.info);
+        prop_assert_eq!(step.mode.front, mode.front);
         let reply = words(step.reply);
         match step.reply {
             Reply::Error(of, ..) => prop_assert!(of == primitive && step.mode == mode),

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! The ioctls (spec/ipnet.md 2.5).
+use ipnet::dlpi::Front;
 use ipnet::ioctl::*;
 
 #[test]
@@ -26,10 +27,13 @@ fn nothing_else_is_known() {
 }
 
 #[test]
-fn info_is_on_off_or_nonsense() {
-    assert_eq!(argument(DLIOCIPNETINFO, &1i32.to_ne_bytes()), Some(true));
-    assert_eq!(argument(DLIOCIPNETINFO, &0i32.to_ne_bytes()), Some(false));
-    for value in [2, -1, i32::MIN, 0x0100_0000] {
+fn info_is_one_of_three_or_nonsense() {
+    for (value, front, returned) in
+        [(0i32, Front::Nothing, 1), (1, Front::Header, 1), (2, Front::Stamp, 2)]
+    {
+        assert_eq!(argument(DLIOCIPNETINFO, &value.to_ne_bytes()), Some((front, returned)));
+    }
+    for value in [3, -1, i32::MIN, 0x0100_0000] {
         assert_eq!(argument(DLIOCIPNETINFO, &value.to_ne_bytes()), None);
     }
 }

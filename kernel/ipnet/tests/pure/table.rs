@@ -20,6 +20,10 @@ struct Rig {
 /// An interface as IP has it: name, index, families, zone of its address.
 type If<'a> = (&'a str, u32, &'a [Family], i32);
 
+fn name(text: &str) -> Name {
+    Name::new(text.as_bytes()).unwrap()
+}
+
 const BOTH: &[Family] = &[Family::V4, Family::V6];
 
 impl Rig {
@@ -29,14 +33,14 @@ impl Rig {
         Rig { kernel, minors, table: Table::default(), told: Vec::new(), refuse: Vec::new() }
     }
 
-    /// What is there now is this.
-    fn look(&mut self, interfaces: &[If<'_>]) {
+    /// What is there now is this; whether it was something else.
+    fn look(&mut self, interfaces: &[If<'_>]) -> bool {
         let mut view = View::default();
         for family in BOTH {
             for (name, index, families, zone) in interfaces {
                 if families.contains(family) {
                     let seen =
-                        view.seen(*family, *index, Name::new(name.as_bytes()), false).unwrap();
+                        view.seen(*family, *index, self::name(name), false).unwrap();
                     let (addr, broadcast, zone) = ([10, 0, 0, *index as u8], [0; 4], *zone);
                     match family {
                         Family::V4 => seen.add_v4(V4 { addr, broadcast, zone }).unwrap(),
@@ -50,7 +54,7 @@ impl Rig {
             |name, loopback| Some(KArc::new(Node { name, minor: Id::new(minors)?, loopback }));
         let (told, refuse) = (&mut self.told, &self.refuse);
         let mut ip = |index, family, join| tell(told, refuse, index, family, join);
-        self.table.apply(view, make, &mut ip).unwrap();
+        self.table.apply(view, make, &mut ip).unwrap()
     }
 
     fn node(&self, name: &str) -> KArc<Node> {
@@ -58,7 +62,7 @@ impl Rig {
     }
 
     fn entry(&self, name: &str) -> &Entry {
-        let name = Name::new(name.as_bytes());
+        let name = self::name(name);
         self.table.iter().find(|e| e.node.name == name).expect("in the table")
     }
 
@@ -118,7 +122,8 @@ fn w04_an_interface_keeps_its_node_when_its_index_changes() {
     let mut rig = Rig::new();
     rig.look(&[("net0", 2, BOTH, 0)]);
     let node = rig.node("net0");
-    rig.look(&[("net0", 12, BOTH, 0)]);
+    rig.table.told(2, Told::Renumbered);
+    assert!(rig.look(&[("net0", 12, BOTH, 0)]));
     assert_eq!(rig.table.entry(&node).unwrap().index, 12);
     // Its old index is another's now, and the name of one that went is free.
     rig.look(&[("net0", 12, BOTH, 0), ("net1", 2, BOTH, 0)]);
@@ -135,13 +140,30 @@ fn an_interface_that_was_unplumbed_and_plumbed_between_two_looks_is_another() {
     let mut rig = Rig::new();
     rig.look(&[("net0", 2, BOTH, 0)]);
     let node = rig.node("net0");
-    rig.table.unplumb(Family::V4, 2);
-    assert!(rig.table.entry(&node).is_some(), "one family is left");
-    rig.table.unplumb(Family::V6, 2);
-    rig.table.unplumb(Family::V6, 77);
-    rig.look(&[("net0", 2, BOTH, 0)]);
+    rig.look(&[("net0", 3, BOTH, 0)]);
     assert!(rig.table.entry(&node).is_none());
     assert_ne!(rig.node("net0").minor.get(), node.minor.get(), "somebody still has the old one");
+    drop(node);
+    rig.end();
+}
+
+#[test]
+fn what_is_told_late_is_not_of_the_interface_that_came_after() {
+    let mut rig = Rig::new();
+    rig.look(&[("net0", 2, BOTH, 0)]);
+    rig.look(&[("net0", 3, BOTH, 0)]);
+    let node = rig.node("net0");
+    for late in [Told::Unplumbed(Family::V4), Told::Unplumbed(Family::V6), Told::Renumbered] {
+        rig.table.told(2, late);
+    }
+    assert!(!rig.look(&[("net0", 3, BOTH, 0)]), "nothing is new");
+    assert!(rig.table.entry(&node).is_some());
+    // A change of the index is told once, for one change.
+    rig.table.told(3, Told::Renumbered);
+    rig.look(&[("net0", 4, BOTH, 0)]);
+    assert!(rig.table.entry(&node).is_some());
+    rig.look(&[("net0", 5, BOTH, 0)]);
+    assert!(rig.table.entry(&node).is_none());
     drop(node);
     rig.end();
 }
@@ -252,18 +274,36 @@ fn w25_a_family_that_comes_back_is_joined_anew() {
     assert_eq!(rig.told(), [], "the membership went with the family");
     rig.look(&[("net0", 2, BOTH, 0)]);
     assert_eq!(rig.told(), [(2, Family::V6, true)]);
-    rig.table.unplumb(Family::V4, 2);
-    rig.look(&[("net0", 3, BOTH, 0)]);
-    assert_eq!(rig.told(), [(3, Family::V4, true)]);
+    // That it went is told late, and was known.
+    rig.table.told(2, Told::Unplumbed(Family::V6));
+    rig.look(&[("net0", 2, BOTH, 0)]);
+    assert_eq!(rig.told(), []);
+    // It went and came back before anybody looked.
+    rig.table.told(2, Told::Unplumbed(Family::V4));
+    rig.look(&[("net0", 2, BOTH, 0)]);
+    assert_eq!(rig.told(), [(2, Family::V4, true)]);
     rig.unwant(&node);
-    assert_eq!(rig.told(), [(3, Family::V4, false), (3, Family::V6, false)]);
+    assert_eq!(rig.told(), [(2, Family::V4, false), (2, Family::V6, false)]);
     drop(node);
     rig.end();
 }
 
 #[test]
-fn names_are_cut_and_end_with_a_nul() {
-    assert_eq!(Name::new(b"net0\0rubbish"), Name::new(b"net0"));
-    assert_eq!(Name::new(&[b'x'; 40]).as_bytes()[31], 0);
-    assert_ne!(Name::new(b"net0"), Name::new(b"net"));
+fn the_same_again_is_no_change() {
+    let mut rig = Rig::new();
+    let all: [If<'_>; 2] = [("net0", 1, BOTH, 0), ("net1", 2, &[Family::V4], 5)];
+    assert!(rig.look(&all));
+    assert!(!rig.look(&all));
+    assert!(rig.look(&[all[0], ("net1", 2, &[Family::V4], 6)]), "an address of another zone");
+    assert!(rig.look(&[all[0], ("net1", 2, BOTH, 6)]));
+    assert!(rig.look(&[all[0]]));
+    rig.end();
+}
+
+#[test]
+fn names_are_whole_and_end_with_a_nul() {
+    assert_eq!(name("net0\0rubbish"), name("net0"));
+    assert_eq!(name(&"x".repeat(31)).as_bytes()[30..], *b"x\0");
+    assert_eq!(Name::new(&[b'x'; 32]), None);
+    assert_ne!(name("net0"), name("net"));
 }

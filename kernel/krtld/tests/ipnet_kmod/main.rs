@@ -15,6 +15,8 @@ mod faults;
 mod load;
 #[path = "../../../ipnet/tests/it/stream.rs"]
 mod stream;
+#[path = "../../../ipnet/tests/it/vectors.rs"]
+mod vectors;
 #[path = "../../../ipnet/tests/it/weaknesses.rs"]
 mod weaknesses;
 #[path = "../../../ipnet/tests/it/zones.rs"]

@@ -29,10 +29,18 @@ pub fn provider() -> &'static bpf_provider_t {
     unsafe { &*std::ptr::with_exposed_provenance(symbol("bpf_ipnet")) }
 }
 
-/// The driver's tunable.
-pub fn ipnet_allmulti() -> &'static AtomicU32 {
+/// A tunable of the driver.
+fn tunable(name: &str) -> &'static AtomicU32 {
     // SAFETY: as above.
-    unsafe { &*std::ptr::with_exposed_provenance(symbol("ipnet_allmulti")) }
+    unsafe { &*std::ptr::with_exposed_provenance(symbol(name)) }
+}
+
+pub fn ipnet_allmulti() -> &'static AtomicU32 {
+    tunable("ipnet_allmulti")
+}
+
+pub fn ipnet_unbound() -> &'static AtomicU32 {
+    tunable("ipnet_unbound")
 }
 
 /// The driver's function of that name.
