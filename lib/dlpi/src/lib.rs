@@ -30,11 +30,13 @@ use overlay_abi::errno::Errno;
 use std::time::{Duration, Instant};
 use wire::{Ack, Level};
 
+pub use wire::Stamp;
+
 /// How long a driver may take to answer.
 const ANSWER: Duration = Duration::from_secs(15);
 /// `DLIOCRAW`: packets are M_DATA, with the header of the link.
 const DLIOCRAW: u32 = 0x4401;
-/// `DLIOCIPNETINFO`: packets of ipnet have its header.
+/// `DLIOCIPNETINFO`: packets of ipnet have its header (1), and a record in front of that (2).
 const DLIOCIPNETINFO: u32 = 0x4404;
 /// `DL_IPNET`, the link type of ipnet.
 pub const DL_IPNET: u32 = 0x8000_0005;
@@ -61,6 +63,18 @@ pub enum Error {
     /// The stream.
     #[error("{0}: {1}")]
     Stream(&'static str, Errno),
+    /// The interface went meanwhile, or this zone sees it no more.
+    #[error("the interface went down or away")]
+    Gone,
+}
+
+/// An answer to `what` that is none, or an error.
+fn unfit(what: &'static str, error: Option<Errno>) -> Error {
+    match error {
+        Some(Errno::ENXIO) => Error::Gone,
+        Some(e) => Error::Stream(what, e),
+        None => Error::Answer(what),
+    }
 }
 
 /// What is watched.
@@ -93,8 +107,8 @@ impl Node<'_> {
 /// What a wait for a packet ended with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// A packet, with its header.
-    Packet(Vec<u8>),
+    /// A packet, with its header, and what the driver says of it, if it does.
+    Packet(Vec<u8>, Option<Stamp>),
     /// None came.
     Nothing,
     /// The interface is gone, or this zone sees it no more.
@@ -107,6 +121,8 @@ pub struct Dlpi {
     stream: Stream,
     /// `DL_IPNET` or the like, as the driver says.
     mac_type: u32,
+    /// Each packet begins with a record.
+    stamps: bool,
 }
 
 impl Dlpi {
@@ -117,7 +133,7 @@ impl Dlpi {
     /// `net_observability` for ipnet, `net_rawaccess` for a link); the driver is not one of DLPI.
     pub fn open(root: &Root, node: Node<'_>) -> Result<Dlpi, Error> {
         let stream = Stream::open(root, node.path(), OpenFlags::RDWR)?;
-        let mut dlpi = Dlpi { stream, mac_type: 0 };
+        let mut dlpi = Dlpi { stream, mac_type: 0, stamps: false };
         match dlpi.ask("DL_INFO_REQ", &wire::info())? {
             Ack::Info { mac_type } => dlpi.mac_type = mac_type,
             _ => return Err(Error::Answer("DL_INFO_REQ")),
@@ -131,12 +147,18 @@ impl Dlpi {
         self.mac_type
     }
 
+    /// Whether the driver says of each packet when it was seen and what was lost before.
+    #[must_use]
+    pub fn stamps(&self) -> bool {
+        self.stamps
+    }
+
     /// Begins to see all packets: with the header of the link or of ipnet, whatever their SAP, and, if
-    /// `promiscuous`, whomever they are for.
+    /// `promiscuous`, whomever they are for. A driver that can says of each when it was seen.
     ///
     /// # Errors
-    /// The driver refuses.
-    pub fn watch(&self, promiscuous: bool) -> Result<(), Error> {
+    /// The driver refuses, or the interface went.
+    pub fn watch(&mut self, promiscuous: bool) -> Result<(), Error> {
         let ipnet = self.mac_type == DL_IPNET;
         let raw = self.stream.str_ioctl(DLIOCRAW, &mut Vec::new());
         // ipnet takes it for nothing, and takes it in the other form only.
@@ -144,15 +166,15 @@ impl Dlpi {
             raw.map_err(|e| Error::Stream("DLIOCRAW", e))?;
         }
         if ipnet {
-            let mut on = 1i32;
-            let arg = std::ptr::from_mut(&mut on).cast();
-            // SAFETY: this ioctl reads the 4 bytes of `on`.
-            let version = unsafe { self.stream.ioctl(DLIOCIPNETINFO, arg) };
-            match version {
-                Ok(1) => {}
-                Ok(_) => return Err(Error::Answer("DLIOCIPNETINFO")),
-                Err(e) => return Err(Error::Stream("DLIOCIPNETINFO", e)),
-            }
+            self.stamps = match self.ipnetinfo(2) {
+                Ok(2) => true,
+                // The original knows no record.
+                Err(Errno::EINVAL) => match self.ipnetinfo(1) {
+                    Ok(1) => false,
+                    other => return Err(unfit("DLIOCIPNETINFO", other.err())),
+                },
+                other => return Err(unfit("DLIOCIPNETINFO", other.err())),
+            };
         }
         match self.ask("DL_BIND_REQ", &wire::bind(0))? {
             Ack::Bind => {}
@@ -165,7 +187,14 @@ impl Dlpi {
             self.see(Level::Multi)?;
         }
         // From before all this was set.
-        self.stream.flush(FLUSH_READ).map_err(|e| Error::Stream("I_FLUSH", e))
+        self.stream.flush(FLUSH_READ).map_err(|e| unfit("I_FLUSH", Some(e)))
+    }
+
+    /// Has packets begin with so much; what the driver returns.
+    fn ipnetinfo(&self, mut what: i32) -> Result<i32, Errno> {
+        let arg = std::ptr::from_mut(&mut what).cast();
+        // SAFETY: this ioctl reads the 4 bytes of `what`.
+        unsafe { self.stream.ioctl(DLIOCIPNETINFO, arg) }
     }
 
     fn see(&self, level: Level) -> Result<(), Error> {
@@ -177,7 +206,7 @@ impl Dlpi {
 
     /// Sends a primitive and waits for its ack.
     fn ask(&self, what: &'static str, request: &[u8]) -> Result<Ack, Error> {
-        let wrong = |e| Error::Stream(what, e);
+        let wrong = |e| unfit(what, Some(e));
         let message = Message { high: false, control: Some(request.to_vec()), data: None };
         self.stream.putmsg(&message).map_err(wrong)?;
         let until = Instant::now() + ANSWER;
@@ -191,7 +220,8 @@ impl Dlpi {
                     };
                 }
                 Got::Message(_) => {}
-                Got::Hangup | Got::Nothing => return Err(Error::Answer(what)),
+                Got::Hangup => return Err(Error::Gone),
+                Got::Nothing => return Err(Error::Answer(what)),
             }
         }
     }
@@ -199,14 +229,20 @@ impl Dlpi {
     /// The next packet, waiting for it no longer than `patience`.
     ///
     /// # Errors
-    /// What the driver set for the stream, or EIO when the kernel is gone.
+    /// What the driver set for the stream, or EIO when the kernel is gone; a packet is not what the
+    /// driver said it would be.
     pub fn next(&self, patience: Duration) -> Result<Next, Error> {
         let until = Instant::now() + patience;
         loop {
             let left = until.saturating_duration_since(Instant::now());
             match self.stream.getmsg(Some(left)).map_err(|e| Error::Stream("getmsg", e))? {
                 Got::Message(Message { control: None, data: Some(packet), .. }) => {
-                    return Ok(Next::Packet(packet));
+                    if !self.stamps {
+                        return Ok(Next::Packet(packet, None));
+                    }
+                    let (stamp, packet) =
+                        wire::stamp(&packet).ok_or(Error::Answer("DLIOCIPNETINFO"))?;
+                    return Ok(Next::Packet(packet.to_vec(), Some(stamp)));
                 }
                 // Notes of the driver.
                 Got::Message(_) => {}

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! Primitives of DLPI as bytes, in the byte order of the machine; numbers of `<sys/dlpi.h>`.
+//! Primitives of DLPI as bytes, in the byte order of the machine; numbers of `<sys/dlpi.h>`. And the
+//! record in front of packets, `struct sb_hdr` of `<sys/bufmod.h>`.
 
 use std::fmt;
+use std::time::Duration;
 
 const DL_INFO_REQ: u32 = 0x00;
 const DL_BIND_REQ: u32 = 0x01;
@@ -103,6 +105,27 @@ pub fn ack(control: &[u8]) -> Option<Ack> {
     }
 }
 
+/// What a driver says of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// When it was seen, since 1970, to the microsecond.
+    pub time: Duration,
+    /// Packets that were lost before it, modulo 2^32.
+    pub dropped: u32,
+}
+
+/// The record in front of a packet, and the packet; `None` if there is no such record, or what follows
+/// is not as long as it says.
+#[must_use]
+pub fn stamp(message: &[u8]) -> Option<(Stamp, &[u8])> {
+    let (words, packet) = message.split_first_chunk::<24>()?;
+    let (words, _) = words.as_chunks::<4>();
+    let word = |n: usize| words.get(n).map(|w| u32::from_ne_bytes(*w));
+    let (length, dropped, seconds, micros) = (word(1)?, word(3)?, word(4)?, word(5)?);
+    let time = Duration::from_secs(seconds.into()) + Duration::from_micros(micros.into());
+    (length as usize == packet.len()).then_some((Stamp { time, dropped }, packet))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,6 +135,17 @@ mod tests {
         assert_eq!((info().len(), bind(0).len(), promiscuous(Level::Sap).len()), (4, 20, 8));
         assert_eq!(bind(6)[..8], words([1, 6]));
         assert_eq!(bind(6)[12..14], 2u16.to_ne_bytes());
+    }
+
+    #[test]
+    fn a_stamp_is_read_and_a_short_message_has_none() {
+        let mut message = words([5, 5, 29, 7, 1_700_000_000, 999_999]);
+        message.extend(b"bytes");
+        let time = Duration::new(1_700_000_000, 999_999_000);
+        assert_eq!(stamp(&message), Some((Stamp { time, dropped: 7 }, &b"bytes"[..])));
+        (0..message.len()).for_each(|n| assert_eq!(stamp(&message[..n]), None, "{n}"));
+        message.push(0);
+        assert_eq!(stamp(&message), None, "more than it says");
     }
 
     #[test]

@@ -10,11 +10,13 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-const NODES: [&str; 5] = [
+const NODES: [&str; 7] = [
     "/dev/net/net0",
     "/dev/ipnet/net0",
     "/dev/ipnet/odd0",
     "/dev/ipnet/no0",
+    "/dev/ipnet/new0",
+    "/dev/ipnet/gone0",
     "/dev/ipnet/zone/z1/net0",
 ];
 const LONG: Duration = Duration::from_secs(30);
@@ -74,8 +76,14 @@ impl Handle for Open {
             0x4404 => {
                 let mut on = [0; 4];
                 mem.copyin(arg, &mut on).map_err(|_| Errno::EFAULT)?;
-                self.asked.lock().unwrap().push(format!("ipnetinfo {}", i32::from_ne_bytes(on)));
-                Ok(1)
+                let on = i32::from_ne_bytes(on);
+                self.asked.lock().unwrap().push(format!("ipnetinfo {on}"));
+                match (on, self.node.as_str()) {
+                    (2, "/dev/ipnet/new0") => Ok(2),
+                    (2, "/dev/ipnet/gone0") => Err(Errno::ENXIO),
+                    (2, _) => Err(Errno::EINVAL),
+                    _ => Ok(1),
+                }
             }
             0x5305 => {
                 // What was there before goes; a packet comes.
@@ -169,14 +177,14 @@ const NET0: Node<'_> = Node::Ipnet { zone: None, interface: "net0" };
 #[test]
 fn ipnet_is_asked_for_its_header_and_for_everything() {
     let host = Host::new();
-    let ipnet = host.open(NET0).unwrap();
+    let mut ipnet = host.open(NET0).unwrap();
     assert_eq!(ipnet.mac_type(), DL_IPNET);
     ipnet.watch(true).unwrap();
     let bind = "[1, 0, 0, 2, 0]";
-    let asked = ["open /dev/ipnet/net0", "[0]", "raw", "ipnetinfo 1", bind, "[1f, 2]", "[1f, 1]"];
-    assert_eq!(host.asked(), asked);
+    let [open, two, one] = ["open /dev/ipnet/net0", "ipnetinfo 2", "ipnetinfo 1"];
+    assert_eq!(host.asked(), [open, "[0]", "raw", two, one, bind, "[1f, 2]", "[1f, 1]"]);
     // The packets that came before are not seen.
-    assert_eq!(ipnet.next(LONG).unwrap(), Next::Packet(b"packet".into()));
+    assert_eq!(ipnet.next(LONG).unwrap(), Next::Packet(b"packet".into(), None));
     assert_eq!(ipnet.next(Duration::ZERO).unwrap(), Next::Nothing);
     let queue = host.queue.lock().unwrap().clone();
     queue.messages.lock().unwrap().push_back(Got::Hangup);
@@ -185,9 +193,35 @@ fn ipnet_is_asked_for_its_header_and_for_everything() {
 }
 
 #[test]
+fn a_driver_that_can_says_when_it_saw_a_packet() {
+    let host = Host::new();
+    let mut ipnet = host.open(Node::Ipnet { zone: None, interface: "new0" }).unwrap();
+    ipnet.watch(true).unwrap();
+    let queue = host.queue.lock().unwrap().clone();
+    queue.messages.lock().unwrap().clear();
+    for words in [[3, 3, 27, 9, 1, 500_000], [4, 4, 28, 9, 1, 0]] {
+        let words = words.into_iter().flat_map(u32::to_ne_bytes).chain(*b"abc");
+        queue.messages.lock().unwrap().push_back(data(&words.collect::<Vec<u8>>()));
+    }
+    queue.changed.notify_all();
+    let next = loop {
+        match ipnet.next(LONG) {
+            // One that the driver sent before its queue was emptied.
+            Err(Error::Answer(_)) => {}
+            next => break next.unwrap(),
+        }
+    };
+    let stamp = dlpi::Stamp { time: Duration::from_millis(1500), dropped: 9 };
+    assert_eq!(next, Next::Packet(b"abc".into(), Some(stamp)));
+    assert!(matches!(ipnet.next(LONG), Err(Error::Answer(_))), "shorter than it says");
+    let mut gone = host.open(Node::Ipnet { zone: None, interface: "gone0" }).unwrap();
+    assert!(matches!(gone.watch(true), Err(Error::Gone)));
+}
+
+#[test]
 fn a_link_is_raw_and_promiscuous_only_if_that_is_wanted() {
     let host = Host::new();
-    let link = host.open(Node::Link("net0")).unwrap();
+    let mut link = host.open(Node::Link("net0")).unwrap();
     assert_eq!(link.mac_type(), DL_ETHER);
     link.watch(false).unwrap();
     let bind = "[1, 0, 0, 2, 0]";
@@ -197,7 +231,7 @@ fn a_link_is_raw_and_promiscuous_only_if_that_is_wanted() {
 #[test]
 fn what_a_driver_refuses_is_told() {
     let host = Host::new();
-    let refused = host.open(Node::Ipnet { zone: None, interface: "no0" }).unwrap();
+    let mut refused = host.open(Node::Ipnet { zone: None, interface: "no0" }).unwrap();
     let e = refused.watch(true).unwrap_err().to_string();
     assert_eq!(e, "DL_BIND_REQ is refused: error 13 of the system");
     let e = host.open(Node::Ipnet { zone: None, interface: "odd0" }).unwrap_err().to_string();

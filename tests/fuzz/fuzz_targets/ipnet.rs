@@ -113,8 +113,11 @@ impl Tap {
         let want = match ioctl::request(cmd, ioctl::TRANSPARENT) {
             ioctl::Request::Ack => Ok(0),
             ioctl::Request::CopyIn => {
-                let info = ioctl::argument(cmd, &arg);
-                info.map(|info| self.mode.info = info).map(|()| 1).ok_or(Errno::EINVAL)
+                let argument = ioctl::argument(cmd, &arg).ok_or(Errno::EINVAL);
+                argument.map(|(front, value)| {
+                    self.mode.front = front;
+                    value
+                })
             }
             ioctl::Request::Nak => Err(Errno::EINVAL),
         };

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! Links and IP interfaces by DLPI: of illumos, or ipnet of a simulated host.
 //!
-//! Packets have no time of their own; they get that of their reading. The driver counts what it drops
-//! for want of room, but only for all readers together, as a kstat.
+//! Our ipnet says of each packet when it was seen and how many were lost before. Others do not: their
+//! packets get the time of their reading.
 
 use super::{Error, Next, PATIENCE, Source, Why};
 use crate::packet::{LinkType, Packet};
@@ -13,6 +13,8 @@ struct Watched {
     name: String,
     link: LinkType,
     dlpi: Dlpi,
+    /// Packets lost so far, if that is told.
+    dropped: Option<u64>,
 }
 
 /// Starts to watch a node of the host at `root`.
@@ -23,14 +25,17 @@ pub fn node(root: &Root, node: Node<'_>, promiscuous: bool) -> Result<Box<dyn So
     let (Node::Link(name) | Node::Ipnet { interface: name, .. }) = node;
     let name = name.to_owned();
     let watch = || {
-        let dlpi = Dlpi::open(root, node)?;
+        let mut dlpi = Dlpi::open(root, node)?;
         let kind = dlpi.mac_type();
         let link = LinkType::from_dlpi(kind).ok_or(Why::LinkType(kind))?;
         dlpi.watch(promiscuous)?;
         Ok((link, dlpi))
     };
     match watch() {
-        Ok((link, dlpi)) => Ok(Box::new(Watched { name, link, dlpi })),
+        Ok((link, dlpi)) => {
+            let dropped = dlpi.stamps().then_some(0);
+            Ok(Box::new(Watched { name, link, dlpi, dropped }))
+        }
         Err(why) => Err(Error { name, why }),
     }
 }
@@ -46,13 +51,29 @@ impl Source for Watched {
 
     fn next(&mut self) -> Result<Next, Why> {
         Ok(match self.dlpi.next(PATIENCE)? {
-            dlpi::Next::Packet(bytes) => Next::Packet(Packet::now(self.link, bytes)),
+            dlpi::Next::Packet(bytes, stamp) => {
+                let mut packet = Packet::now(self.link, bytes);
+                if let Some(stamp) = stamp {
+                    packet.time = stamp.time;
+                    self.lost(stamp.dropped);
+                }
+                Next::Packet(packet)
+            }
             dlpi::Next::Nothing => Next::Nothing,
             dlpi::Next::Gone => return Err(Why::Gone),
         })
     }
 
     fn dropped(&mut self) -> Option<u64> {
-        None
+        self.dropped
+    }
+}
+
+impl Watched {
+    /// So many were lost by now, modulo 2^32.
+    fn lost(&mut self, dropped: u32) {
+        let before = self.dropped.unwrap_or(0);
+        let more = dropped.wrapping_sub(before as u32);
+        self.dropped = Some(before + u64::from(more));
     }
 }

@@ -5,6 +5,7 @@ use fakekernel::host::{Cred, Fault, Model, UserMem};
 use fakekernel::inet::ip::{Family, Interface, Untold};
 use fakekernel::inet::netstack::{IpType, zone_boot, zone_halt};
 use fakekernel::streams::Message;
+use ipnet::dlpi::Mode;
 use overlay_abi::errno::Errno;
 use std::net::Ipv4Addr;
 
@@ -148,6 +149,20 @@ fn w06_short_and_strange_requests() {
     for len in 4..200 {
         assert_eq!(tap.ask_bytes(&vec![0xff; len]).len(), 16);
     }
+    // Each primitive, as long as the stream head takes: the answer is that of the pure part, and of the
+    // stream nothing changes but what that says.
+    let mut mode = Mode::default();
+    for primitive in (0..0x40_u32).chain([0x100, 0x110, 0x114, u32::MAX]) {
+        for len in (4..40).chain([64, 65, 1023, 1024]) {
+            let mut request = vec![(len % 8) as u8; len];
+            request[..4].copy_from_slice(&primitive.to_ne_bytes());
+            let step = ipnet::dlpi::step(mode, true, &request).unwrap();
+            assert_eq!(tap.ask_bytes(&request), step.reply.encode().as_ref());
+            mode = step.mode;
+        }
+    }
+    let long = Message { high: false, control: Some(vec![0; 1025]), data: None };
+    assert_eq!(tap.stream().putmsg(&long), Err(Errno::ERANGE));
     // Data is nobody's.
     tap.stream().putmsg(&Message { high: false, control: None, data: Some(vec![1; 9]) }).unwrap();
     tap.silent();
