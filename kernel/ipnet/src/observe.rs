@@ -64,7 +64,9 @@ impl Observer for Stack {
                     }
                 },
                 Some((made, _)) => match made.dup().or_else(|| made.copy()) {
-                    Some(shared) => delivered |= self.give(taker, packet.header(), shared, &mut seen),
+                    Some(shared) => {
+                        delivered |= self.give(taker, packet.header(), shared, &mut seen)
+                    }
                     None => {
                         self.stats.duplication_fail.add(1);
                         stats.dropped.add(1);

@@ -56,14 +56,8 @@ impl Stream {
         });
         let tap = Tap::new(node, zone, Sink::Queue(queue, stats), Mode::default());
         let tap = KArc::new(tap);
-        let stream = Stream {
-            tap,
-            stack,
-            _kstat: kstat,
-            _minor: minor,
-            _ticket: ticket,
-            _hold: hold,
-        };
+        let stream =
+            Stream { tap, stack, _kstat: kstat, _minor: minor, _ticket: ticket, _hold: hold };
         Ok((KArc::new(stream), number))
     }
 

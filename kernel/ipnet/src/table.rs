@@ -273,7 +273,14 @@ impl Table {
                     let addresses = KArc::new(addresses);
                     let (wanted, joined, renumbered, ahead) = Default::default();
                     let entry = Entry {
-                        node, index, plumbed, addresses, wanted, joined, renumbered, ahead,
+                        node,
+                        index,
+                        plumbed,
+                        addresses,
+                        wanted,
+                        joined,
+                        renumbered,
+                        ahead,
                     };
                     self.0.push(entry, KmFlag::Sleep)?;
                     changed = true;

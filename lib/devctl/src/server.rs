@@ -219,9 +219,8 @@ impl Shared {
                     let pumps = Arc::clone(&open.pumps);
                     // Before the program can close.
                     *lock(&pumps.running) += 1;
-                    let pumped = returned(Ok(()))
-                        .send_bare(stream)
-                        .and_then(|()| open.pump(stream));
+                    let pumped =
+                        returned(Ok(())).send_bare(stream).and_then(|()| open.pump(stream));
                     // Who waits for us wants to be the last that has it.
                     drop(open);
                     *lock(&pumps.running) -= 1;
@@ -310,7 +309,8 @@ impl Open {
         {
             match messages.get() {
                 Ok(Got::Message(m)) => {
-                    bytes += [&m.control, &m.data].into_iter().flatten().map(Vec::len).sum::<usize>();
+                    bytes +=
+                        [&m.control, &m.data].into_iter().flatten().map(Vec::len).sum::<usize>();
                     left.push_back(m);
                 }
                 Ok(Got::Nothing) if Instant::now() < until => {

@@ -46,8 +46,9 @@ fn main() -> Result<()> {
         && inner == "--inner"
     {
         let (len, entries) = (len.parse()?, entries.parse()?);
-        if dir == "show" {
-            return observe::run(len, entries, PACKETS, files.as_deref());
+        if dir == "show" || dir == "unshown" {
+            let streams = (dir == "show").then_some(entries);
+            return observe::run(len, streams, PACKETS, files.as_deref());
         }
         let kernel = kernel(entries, files.as_deref())?;
         return match dir.as_str() {
@@ -62,9 +63,9 @@ fn main() -> Result<()> {
         "{:<10} {:>6} {:>10} {:>13} {file:>13} {:>16}",
         "direction", "bytes", "entries", "linked", "bytes/entry"
     );
-    // Entries of the target cache; for a packet that is shown, streams that look.
+    // Entries of the target cache; for a packet that is shown, streams that look, and whether ipnet is loaded at all.
     let caches: &[u32] = &[1, 1_000, 100_000, 1_000_000];
-    for (dir, all) in [("tx", caches), ("rx", caches), ("show", &[0, 1, 8])] {
+    for (dir, all) in [("tx", caches), ("rx", caches), ("unshown", &[0]), ("show", &[0, 1, 8])] {
         for len in [64, 1400] {
             for &entries in all {
                 let case = format!("{dir} {len} {entries}");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! What an observed packet costs IP: with no stream on ipnet, with one, with eight.
+//! What an observed packet costs IP: without ipnet, with no stream on it, with one, with eight.
 //!
 //! Every stream wants every packet, with a header in front, and is read after each batch, so that none is dropped.
 
@@ -20,20 +20,18 @@ const DLIOCIPNETINFO: i32 = 0x4404;
 const BIND: [u32; 5] = [1, 0, 0, 0, 0];
 const BATCH: usize = 16;
 
-/// Shows `packets` packets of `len` bytes to so many streams.
+/// Shows `packets` packets of `len` bytes to so many streams; `None`: the driver is not loaded.
 ///
 /// # Errors
 /// The driver does not load, or does not do what it should.
-pub fn run(len: usize, streams: u32, packets: usize, files: Option<&Path>) -> Result<()> {
+pub fn run(len: usize, streams: Option<u32>, packets: usize, files: Option<&Path>) -> Result<()> {
     let kernel = boot(Config { checks: Checks::Off, ..Config::default() });
-    let m = ipnet::module();
-    kernel.register_module(StaticModule { name: m.name, init: m.init, fini: m.fini, info: m.info });
-    if let Some(dir) = files {
-        kernel.register_module_file(krtld::Module::new(m.name, dir.join("ipnet")))?;
+    if streams.is_some() {
+        load(&kernel, files)?;
     }
-    kernel.modload(m.name)?;
     let lo0 = Interface::loopback(0)?;
     ip::settle();
+    let streams = streams.unwrap_or(0);
     let taps = (0..streams).map(|_| open(&kernel)).collect::<Result<Vec<_>>>()?;
     let here = Ipv4Addr::LOCALHOST.octets();
     let mut packet = vec![0; len];
@@ -51,10 +49,23 @@ pub fn run(len: usize, streams: u32, packets: usize, files: Option<&Path>) -> Re
     }
     // SAFETY: ours, and shown to nobody any more.
     unsafe { illumos_sys_hdrs::freemsg(mp) };
-    let delivered = counter("ipnet", 0, "dispatchDeliver");
-    ensure!(delivered == (packets * streams as usize) as u64, "{delivered} packets delivered");
+    if streams > 0 {
+        let delivered = counter("ipnet", 0, "dispatchDeliver");
+        ensure!(delivered == (packets * streams as usize) as u64, "{delivered} packets delivered");
+    }
     drop((taps, lo0));
     kernel.shutdown().map_err(|v| anyhow::anyhow!("{v:?}"))
+}
+
+/// Loads what is linked in, or the file `ipnet` of a directory.
+fn load(kernel: &Kernel, files: Option<&Path>) -> Result<()> {
+    let m = ipnet::module();
+    kernel.register_module(StaticModule { name: m.name, init: m.init, fini: m.fini, info: m.info });
+    if let Some(dir) = files {
+        kernel.register_module_file(krtld::Module::new(m.name, dir.join("ipnet")))?;
+    }
+    kernel.modload(m.name)?;
+    Ok(())
 }
 
 /// A stream on /dev/lo0, set up.

@@ -39,8 +39,7 @@ impl Rig {
         for family in BOTH {
             for (name, index, families, zone) in interfaces {
                 if families.contains(family) {
-                    let seen =
-                        view.seen(*family, *index, self::name(name), false).unwrap();
+                    let seen = view.seen(*family, *index, self::name(name), false).unwrap();
                     let (addr, broadcast, zone) = ([10, 0, 0, *index as u8], [0; 4], *zone);
                     match family {
                         Family::V4 => seen.add_v4(V4 { addr, broadcast, zone }).unwrap(),
