@@ -116,6 +116,7 @@ fn status(d: &Daemon) -> String {
         d.lookup_threads
     );
     let mut line = |what: &str, text: String| out.push_str(&format!("{what:11} {text}\n"));
+    line("kernel:", format!("version {} of /dev/overlay", d.kernel));
     line("plugins:", or_dash(d.plugins.join(", ")));
     let by_state = d.instances.iter().map(|(s, n)| format!("{n} {}", state(*s)));
     line("instances:", or_dash(by_state.collect::<Vec<_>>().join(", ")));
@@ -142,6 +143,7 @@ fn instances(all: &[Instance]) -> String {
         "LINK",
         "LINKID",
         "VNET",
+        "DCID",
         "PLUGIN",
         "MODE",
         "DEST",
@@ -159,6 +161,7 @@ fn instances(all: &[Instance]) -> String {
             name(i.name.as_ref(), i.link),
             i.link.to_string(),
             i.vnetid.to_string(),
+            i.dcid.to_string(),
             i.plugin.clone(),
             mode(i.mode).into(),
             i.dest.join("+"),
@@ -198,6 +201,13 @@ fn lookups(all: &[Lookups]) -> String {
         ]);
     }
     let mut out = table.text();
+    let mut table = Table::new(["LINK", "ROUTES ASKED", "FOUND", "NOT FOUND"]);
+    for i in all.iter().filter(|i| i.routes.asked != 0) {
+        let counts = [i.routes.asked, i.routes.found, i.routes.not_found];
+        let [asked, found, not_found] = counts.map(|n| n.to_string());
+        table.row([name(i.name.as_ref(), i.link), asked, found, not_found]);
+    }
+    append(&mut out, &table);
     let mut table = Table::new(["LINK", "PROXY", "ANSWERED", "NO ANSWER", "REFUSED"]);
     for i in all {
         for (protocol, c) in [("arp", i.arp), ("ndp", i.ndp), ("dhcp", i.dhcp)] {
@@ -209,11 +219,16 @@ fn lookups(all: &[Lookups]) -> String {
             }
         }
     }
+    append(&mut out, &table);
+    out
+}
+
+/// A table more, if there is anything in it.
+fn append(out: &mut String, table: &Table) {
     if table.0.len() > 1 {
         out.push('\n');
         out.push_str(&table.text());
     }
-    out
 }
 
 /// What a plugin tells: values one below the other, and lists of objects as tables.
@@ -267,13 +282,14 @@ fn plain(value: &Value) -> String {
 }
 
 fn plugins(all: &[PluginStatus]) -> String {
-    let mut table = Table::new(["NAME", "MODE", "ARP", "DHCP", "INSTANCES", "FILE"]);
+    let mut table = Table::new(["NAME", "MODE", "ARP", "DHCP", "ROUTES", "INSTANCES", "FILE"]);
     for p in all {
         table.row([
             p.name.clone(),
             mode(p.mode).into(),
             yes(p.arp),
             yes(p.dhcp),
+            yes(p.routes),
             p.instances.to_string(),
             p.file.clone(),
         ]);

@@ -2,7 +2,9 @@
 //! What each command shows. These structures are the JSON that it prints: members may be added, none
 //! is renamed or taken away.
 use libvarpd::stats::latency::Figures;
-use libvarpd::stats::{CallCounts, LastError, LookupCounts, PersistCounts, ProxyCounts};
+use libvarpd::stats::{
+    CallCounts, LastError, LookupCounts, PersistCounts, ProxyCounts, RouteCounts,
+};
 use libvarpd::status::{InstanceStatus, Mode, PluginStatus, State, Status};
 use serde::Serialize;
 
@@ -33,6 +35,8 @@ pub struct Daemon {
     pub started: f64,
     pub uptime_seconds: f64,
     pub lookup_threads: usize,
+    /// Version of /dev/overlay that the kernel speaks.
+    pub kernel: u32,
     /// Names.
     pub plugins: Vec<String>,
     /// How many, by state.
@@ -53,6 +57,8 @@ pub struct Instance {
     pub link: u32,
     pub name: Option<String>,
     pub vnetid: u64,
+    /// 0 for none.
+    pub dcid: u32,
     pub plugin: String,
     pub mode: Mode,
     pub state: State,
@@ -74,6 +80,8 @@ pub struct Lookups {
     pub name: Option<String>,
     pub lookups: LookupCounts,
     pub outstanding: u64,
+    /// Those of them that were about routes.
+    pub routes: RouteCounts,
     pub latency: Figures,
     pub arp: ProxyCounts,
     pub ndp: ProxyCounts,
@@ -109,6 +117,7 @@ impl View {
             started: status.started,
             uptime_seconds: status.now - status.started,
             lookup_threads: status.lookup_threads,
+            kernel: status.kernel,
             plugins: status.plugins.iter().map(|p| p.name.clone()).collect(),
             instances: states.map(|s| (s, count(s))).into_iter().filter(|(_, n)| *n > 0).collect(),
             lookups,
@@ -139,6 +148,7 @@ pub fn instances(status: &Status, links: &[Link]) -> Vec<Instance> {
             link: link.id,
             name: link.name.clone(),
             vnetid: i.report.vnetid,
+            dcid: i.report.dcid,
             plugin: i.report.plugin.clone(),
             mode: i.mode,
             state: i.state,
@@ -161,6 +171,7 @@ pub fn lookups(status: &Status, links: &[Link]) -> Vec<Lookups> {
             name: link.name.clone(),
             lookups: counts.lookups,
             outstanding: counts.outstanding,
+            routes: counts.routes,
             latency: counts.latency,
             arp: counts.arp,
             ndp: counts.ndp,

@@ -305,7 +305,7 @@ pub(crate) fn handle(varpd: &Arc<Varpd>, question: Question) {
         // one's by now.
         return discard(varpd, &request, "the instance is of another link");
     }
-    let asker = || Asker::Kernel(instance.stats.asked(&request));
+    let asker = || Asker::Kernel(instance.stats.asked(&request, question.route.is_some()));
     if let Err(why) = ask(&instance, question, asker) {
         discard(varpd, &request, why);
     }

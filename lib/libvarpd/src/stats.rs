@@ -51,6 +51,18 @@ counters! {
 }
 
 counters! {
+    /// Lookups of routes, which are among the lookups of their instance.
+    Routes => RouteCounts {
+        /// Routes that the plugin knew.
+        found,
+        /// Routes that the plugin did not know, or never answered.
+        not_found,
+        /// Routes that the kernel asked for.
+        asked,
+    }
+}
+
+counters! {
     /// Queries of one protocol that its proxy took over.
     Proxied => ProxyCounts {
         /// Queries that the proxy answered in place of whom they asked.
@@ -108,6 +120,8 @@ pub(crate) struct Asked {
     at: Instant,
     instance: u64,
     request: u64,
+    /// It is about a route.
+    route: bool,
 }
 
 /// Seconds since 1970, UTC.
@@ -128,6 +142,7 @@ pub struct LastError {
 #[derive(Debug, Default)]
 pub struct OfInstance {
     lookups: Lookups,
+    routes: Routes,
     latency: Histogram,
     arp: Proxied,
     ndp: Proxied,
@@ -137,25 +152,33 @@ pub struct OfInstance {
 }
 
 impl OfInstance {
-    /// The kernel asks.
-    pub(crate) fn asked(&self, lookup: &overlay_targ_lookup_t) -> Asked {
+    /// The kernel asks, maybe for a route.
+    pub(crate) fn asked(&self, lookup: &overlay_targ_lookup_t, route: bool) -> Asked {
         self.lookups.asked.add();
+        if route {
+            self.routes.asked.add();
+        }
         let (instance, request) = (lookup.otl_varpdid, lookup.otl_reqid);
         probes::lookup__start!(|| (instance, request, lookup.otl_dlid));
-        Asked { at: Instant::now(), instance, request }
+        Asked { at: Instant::now(), instance, request, route }
     }
 
     /// There is an answer.
     pub(crate) fn ended(&self, asked: Asked, how: Lookup) {
         let latency = asked.at.elapsed();
         self.latency.record(latency);
-        let Asked { instance, request, .. } = asked;
+        let Asked { instance, request, route, .. } = asked;
         probes::lookup__done!(|| (instance, request, how.word(), latency.as_nanos() as u64));
         match how {
             Lookup::Found => self.lookups.found.add(),
             Lookup::Dropped => self.lookups.dropped.add(),
             Lookup::Proxied => self.lookups.proxied.add(),
             Lookup::Forgotten => self.lookups.forgotten.add(),
+        }
+        match how {
+            _ if !route => {}
+            Lookup::Found => self.routes.found.add(),
+            _ => self.routes.not_found.add(),
         }
     }
 
@@ -210,6 +233,7 @@ impl OfInstance {
         let counts = InstanceCounts {
             lookups,
             outstanding: lookups.asked.saturating_sub(ended),
+            routes: self.routes.read(),
             latency: latencies.figures(),
             arp: self.arp.read(),
             ndp: self.ndp.read(),
@@ -228,6 +252,9 @@ pub struct InstanceCounts {
     pub lookups: LookupCounts,
     /// Lookups that have no answer yet.
     pub outstanding: u64,
+    /// Lookups of routes, which are among the lookups.
+    #[serde(default)]
+    pub routes: RouteCounts,
     /// From the kernel's question to the answer.
     pub latency: Figures,
     /// ARP requests.
@@ -242,9 +269,9 @@ pub struct InstanceCounts {
     pub last_error: Option<LastError>,
 }
 
-/// Names of door commands, by their numbers; number 0 stands for what is no message, the last for every other
-/// command.
-const COMMANDS: [&str; VARPD_CLIENT_MAX as usize + 1] = [
+/// Names of door commands, by their numbers, then those of version 2; number 0 stands for what is no message, the
+/// last for every other command.
+const COMMANDS: [&str; VARPD_CLIENT_MAX as usize + V2 + 1] = [
     "malformed",
     "create",
     "activate",
@@ -260,8 +287,28 @@ const COMMANDS: [&str; VARPD_CLIENT_MAX as usize + 1] = [
     "cache_get",
     "cache_set",
     "cache_walk",
+    "guest_delete",
+    "guest_get",
+    "guest_set",
+    "guest_walk",
+    "route_walk",
     "other",
 ];
+
+/// How many commands of version 2 there are.
+const V2: usize = (v2::VARPD_CLIENT_ROUTE_WALK - v2::VARPD_CLIENT_CACHE_DELETE_V2 + 1) as usize;
+
+/// Where a command is among the names.
+fn place(command: u32) -> usize {
+    let behind = VARPD_CLIENT_MAX as usize;
+    match command {
+        0..VARPD_CLIENT_MAX => command as usize,
+        v2::VARPD_CLIENT_CACHE_DELETE_V2..=v2::VARPD_CLIENT_ROUTE_WALK => {
+            behind + (command - v2::VARPD_CLIENT_CACHE_DELETE_V2) as usize
+        }
+        _ => behind + V2,
+    }
+}
 
 /// Counters that belong to no instance.
 #[derive(Debug, Default)]
@@ -275,8 +322,7 @@ impl OfVarpd {
     /// A door call of a process was answered; `command` is 0 if it was none.
     pub(crate) fn called(&self, command: u32, pid: i32, result: Result<(), Errno>) {
         probes::door__call!(|| (command, pid, result.err().map_or(0, |e| e.0)));
-        let at = usize::try_from(command).unwrap_or(usize::MAX).min(COMMANDS.len() - 1);
-        if let Some(of) = self.door.get(at) {
+        if let Some(of) = self.door.get(place(command)) {
             of.calls.add();
             if result.is_err() {
                 of.errors.add();
@@ -325,6 +371,9 @@ pub struct InstanceReport {
     pub link: u32,
     /// The virtual network.
     pub vnetid: u64,
+    /// The data center, 0 for none.
+    #[serde(default)]
+    pub dcid: u32,
     /// Its plugin.
     pub plugin: String,
     /// What it has counted.
@@ -352,6 +401,7 @@ impl crate::Instance {
             id: self.id().0,
             link: self.link().0,
             vnetid: self.vnetid().0,
+            dcid: self.dcid(),
             plugin: self.plugin().name().to_owned(),
             counts,
         };

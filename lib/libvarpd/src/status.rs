@@ -24,12 +24,20 @@ pub struct Status {
     pub now: f64,
     /// Threads that ask the kernel for lookups.
     pub lookup_threads: usize,
+    /// Version of /dev/overlay that the kernel speaks.
+    #[serde(default = "one")]
+    pub kernel: u32,
     /// Plugins, by name.
     pub plugins: Vec<PluginStatus>,
     /// Instances, by number.
     pub instances: Vec<InstanceStatus>,
     /// What belongs to no instance.
     pub counts: VarpdCounts,
+}
+
+/// What a varpd that did not say so spoke with its kernel.
+fn one() -> u32 {
+    1
 }
 
 /// A loaded plugin.
@@ -45,6 +53,9 @@ pub struct PluginStatus {
     pub arp: bool,
     /// Whether it knows DHCP servers.
     pub dhcp: bool,
+    /// Whether it knows routes, thus is of version 2.
+    #[serde(default)]
+    pub routes: bool,
     /// How many instances it has.
     pub instances: usize,
 }
@@ -128,6 +139,7 @@ impl Varpd {
             file: p.file().display().to_string(),
             arp: p.ops.arp.is_some(),
             dhcp: p.ops.dhcp.is_some(),
+            routes: p.is_routed(),
             instances: instances.iter().filter(|i| std::ptr::eq(i.plugin(), p)).count(),
         };
         let instance = |i: &Instance| InstanceStatus {
@@ -143,6 +155,7 @@ impl Varpd {
             started: self.started,
             now: crate::stats::now(),
             lookup_threads,
+            kernel: if self.device.routed() { 2 } else { 1 },
             plugins: plugins.iter().map(|p| plugin(p)).collect(),
             instances: instances.iter().map(|i| instance(i)).collect(),
             counts: self.stats.read(),

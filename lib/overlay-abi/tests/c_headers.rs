@@ -226,6 +226,7 @@ fn v2_headers_are_what_rust_has() {
         ("OVERLAY_TARG_ABI", overlay_abi::target::OVERLAY_TARG_ABI),
         ("OVERLAY_TARG_ROUTE_ITER", target::OVERLAY_TARG_ROUTE_ITER),
         ("OVERLAY_TARG_CACHE_REMOVE_NET", target::OVERLAY_TARG_CACHE_REMOVE_NET),
+        ("OVERLAY_TARG_DSTTYPE_ROUTER", target::OVERLAY_TARG_DSTTYPE_ROUTER),
         ("OVERLAY_TARGET_CACHE_ROUTER", target::OVERLAY_TARGET_CACHE_ROUTER.into()),
         ("OVERLAY_PROP_T_ETHER", overlay_abi::props::OVERLAY_PROP_T_ETHER),
         ("VARPD_CURRENT_VERSION", provider::VARPD_VERSION_TWO),

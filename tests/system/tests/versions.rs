@@ -64,6 +64,11 @@ impl Setup {
         self.host.run("dladm", &words.split_whitespace().collect::<Vec<_>>())
     }
 
+    fn varpdadm(&self, words: &str) -> Result<serde_json::Value> {
+        let words: Vec<_> = words.split_whitespace().chain(["--json"]).collect();
+        Ok(serde_json::from_str(&self.host.run("varpdadm", &words)?)?)
+    }
+
     /// What dladm says of something that cannot be.
     fn refused(&self, words: &str) -> Result<String> {
         let out = self.host.command("dladm").args(words.split_whitespace()).output()?;
@@ -188,6 +193,50 @@ fn v2_plugin_in_c_is_asked_for_routes() -> Result<()> {
     s.dladm("modify-overlay -p routes/closed=0 net10")?;
     ensure!(s.ping(1, "10.2.0.2", "30")?, "{}", s.host.log("varpd"));
     ensure!(s.count(":orouted")? >= 4);
+
+    let seen = &s.varpdadm("lookups net10")?[0]["routes"];
+    ensure!(seen["found"].as_u64() >= Some(2) && seen["not_found"].as_u64() >= Some(1), "{seen}");
+    ensure!(s.varpdadm("instances net10")?[0]["dcid"] == 7);
+    ensure!(s.varpdadm("status")?["kernel"] == 2);
+    s.host.stop()
+}
+
+/// Of the routed original: its route_cache_size refuses every number but 0, and dladm cannot set any
+/// of them once the overlay is active.
+#[test]
+fn s10_cache_properties_are_set_by_dladm_while_the_overlay_works() -> Result<()> {
+    if let Some(why) = cannot_use_netns() {
+        skip(why);
+        return Ok(());
+    }
+    let mut s = Setup::new("p2", "fakekerneld")?;
+    s.network(1, "-s test -p vxlan/listen_ip=127.0.0.1")?;
+    let all =
+        ["vl2_cache_size=300", "route_cache_size=4194304", "_vl2_cache_a=0", "_route_cache_a=100"];
+    s.dladm(&format!("modify-overlay -p {} net10", all.join(",")))?;
+    let shown = s.dladm("show-overlay -p -o property,value net10")?;
+    for prop in all.map(|p| p.replace('=', ":")) {
+        ensure!(shown.lines().any(|l| l == prop), "{prop}: {shown}");
+    }
+    s.dladm("modify-overlay -p vl2_cache_size=0 net10")?;
+    let default = "show-overlay -p -o property,value,default,possible net10";
+    let shown = s.dladm(default)?;
+    let line = shown.lines().find_map(|l| l.strip_prefix("vl2_cache_size:")).context("the size")?;
+    let values: Vec<_> = line.split(':').collect();
+    ensure!(values[0] == values[1] && values[2] == "256-4194304", "{values:?}");
+    for (bad, why) in [
+        ("vl2_cache_size=255", "invalid argument"),
+        ("route_cache_size=4194305", "invalid argument"),
+        ("_route_cache_a=101", "invalid argument"),
+        ("_vl2_cache_a=x", "invalid argument"),
+        ("dcid=1", "operation not supported"),
+        ("nosuch=1", "object not found"),
+    ] {
+        let prop = bad.split('=').next().unwrap_or(bad);
+        let said = s.refused(&format!("modify-overlay -p {bad} net10"))?;
+        let want = format!("failed to set property {prop} for overlay device net10: {why}");
+        ensure!(said.contains(&want), "{said}");
+    }
     s.host.stop()
 }
 
@@ -240,6 +289,7 @@ fn works_as_version_1(s: &mut Setup) -> Result<()> {
     ensure!(shown.contains("2:8:20:2:0:9      127.0.0.9:4789"), "{shown}");
     s.dladm("modify-overlay -d 2:8:20:2:0:9 net20")?;
     s.dladm("modify-overlay -f net20")?;
+    ensure!(s.varpdadm("status")?["kernel"] == 1);
     let log = s.host.log("varpd");
     ensure!(log.matches("the kernel speaks version 1").count() == 1, "{log}");
     Ok(())

@@ -133,6 +133,12 @@ typedef struct overlay_targ_id {
 } overlay_targ_id_t;
 
 #if OVERLAY_ABI_VERSION != 1
+/*
+ * In otl2_dsttype: the frame asks a router itself, by ARP or neighbour
+ * discovery. varpd answers the latter with the help of vpo_arp by itself.
+ */
+#define	OVERLAY_TARG_DSTTYPE_ROUTER	0x40
+
 /* What is said of a frame whose destination is wanted. */
 typedef struct overlay_targ_l2 {
 	uint8_t		otl2_srcaddr[6];

@@ -80,6 +80,7 @@ fn text(report: &Report, latencies: &[Latencies]) -> String {
         all.counters("lookups_", &labels, c.lookups.each());
         let help = "Lookups that have no answer yet.";
         all.sample("varpd_lookups_outstanding", "gauge", help, &labels, c.outstanding);
+        all.counters("routes_", &labels, c.routes.each());
         all.latencies(&labels, latencies);
         for (protocol, counts) in [("arp", c.arp), ("ndp", c.ndp), ("dhcp", c.dhcp)] {
             all.counters("proxy_", &format!("{labels},protocol=\"{protocol}\""), counts.each());
@@ -109,16 +110,17 @@ mod tests {
     fn samples_follow_their_family() {
         let stats = OfInstance::default();
         let lookup = overlay_targ_lookup_t::new_zeroed();
-        stats.ended(stats.asked(&lookup), Lookup::Found);
-        stats.asked(&lookup);
+        stats.ended(stats.asked(&lookup, true), Lookup::Found);
+        stats.asked(&lookup, false);
         stats.error("no".into());
         let instance = |id: u64, plugin: &str| {
             let (counts, _) = stats.read();
-            InstanceReport { id, link: 7, vnetid: 3, plugin: plugin.into(), counts }
+            InstanceReport { id, link: 7, vnetid: 3, dcid: 0, plugin: plugin.into(), counts }
         };
         let varpd = OfVarpd::default();
         varpd.called(VARPD_CLIENT_CREATE, 1, Err(Errno::ENOENT));
         varpd.called(99, 1, Ok(()));
+        varpd.called(v2::VARPD_CLIENT_ROUTE_WALK, 1, Ok(()));
         let report = Report {
             varpd: varpd.read(),
             instances: vec![instance(1, "files"), instance(2, "a\"b\\c\nd")],
@@ -136,6 +138,9 @@ mod tests {
             "varpd_lookup_seconds_bucket{instance=\"1\",link=\"7\",plugin=\"files\",le=\"+Inf\"} 1",
             "varpd_door_errors_total{command=\"create\"} 1",
             "varpd_door_calls_total{command=\"other\"} 1",
+            "varpd_door_calls_total{command=\"route_walk\"} 1",
+            "varpd_routes_found_total{instance=\"1\",link=\"7\",plugin=\"files\"} 1",
+            "varpd_routes_asked_total{instance=\"1\",link=\"7\",plugin=\"files\"} 1",
             "varpd_instances 2",
         ] {
             assert!(text.lines().any(|l| l == line), "{line}\n{text}");
