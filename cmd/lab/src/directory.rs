@@ -100,8 +100,11 @@ pub fn change(
     Ok(())
 }
 
-/// A change for each pair of networks in a group, and version of IP.
-fn changes(topology: &Topology, what: Change, group: &[String]) -> Result<String> {
+/// A change for each pair of networks in a group, and version of IP: lines, as portolanadm imports them.
+///
+/// # Errors
+/// A router's address has no prefix length.
+pub fn changes(topology: &Topology, what: Change, group: &[String]) -> Result<String> {
     let mut sides = Vec::new();
     for n in topology.networks.iter().filter(|n| group.contains(&n.name)) {
         let dcid = topology.overlays_of(n.vnet).next().map_or(0, |o| o.dcid);

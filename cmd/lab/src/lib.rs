@@ -22,7 +22,7 @@
 
 pub mod crossing;
 mod demo;
-mod directory;
+pub mod directory;
 mod guests;
 pub mod host;
 mod hosts_file;

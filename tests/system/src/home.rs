@@ -38,11 +38,17 @@ impl Home {
     /// The lab, as an ordinary user.
     #[must_use]
     pub fn lab(&self, args: &[&str]) -> Command {
+        let mut c = self.tool("lab");
+        c.args(args);
+        c
+    }
+
+    /// One of the programs in it, as the same user.
+    #[must_use]
+    pub fn tool(&self, program: &str) -> Command {
         let mut c = Command::new(self.exe);
-        c.args(args)
-            .env("XDG_RUNTIME_DIR", &self.dir)
-            .env_remove("OVERLAY_ROOT")
-            .stdin(Stdio::null());
+        c.arg0(program).env("XDG_RUNTIME_DIR", &self.dir).env_remove("OVERLAY_ROOT");
+        c.stdin(Stdio::null());
         if rustix::process::geteuid().is_root() {
             c.uid(NOBODY).gid(NOBODY);
         }

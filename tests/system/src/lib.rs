@@ -11,6 +11,7 @@
 mod daemon;
 pub mod home;
 pub mod packet;
+pub mod routed;
 
 use anyhow::{Context, Result, bail};
 pub use daemon::{Daemon, wait};

@@ -44,8 +44,9 @@ impl Ledger {
     pub fn attached(&self, pair: (usize, usize), from: Duration, to: Duration) -> bool {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let spans = all.get(&key(pair)).map_or(&[][..], Vec::as_slice);
-        // Most are asked about now.
-        spans.iter().rev().any(|s| s.begin <= to && s.end.is_none_or(|end| end >= from))
+        // Most are asked about now, and spans are in the order of time.
+        let recent = spans.iter().rev().take_while(|s| s.end.is_none_or(|end| end >= from));
+        recent.into_iter().any(|s| s.begin <= to)
     }
 }
 

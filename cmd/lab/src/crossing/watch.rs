@@ -3,12 +3,12 @@
 
 use super::census::Census;
 use super::ledger::Ledger;
-use super::matrix::Way;
+use super::matrix::{Matrix, Way};
 use super::now;
 use super::sight::Sight;
 use crate::host::Host;
 use crate::topology::Topology;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use snoop::decode::Decoder;
 use snoop::source::{Feed, Place};
 use std::collections::{BTreeMap, HashMap};
@@ -16,7 +16,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Wrong packets that are described; all are counted.
 const DESCRIBED: usize = 10;
@@ -119,6 +119,35 @@ impl Watch {
         let mut state = self.shared.state();
         state.mark = now();
         state.answers.clear();
+    }
+
+    /// Waits until all answers have come since the mark that are expected, and at least for `window`, so that others
+    /// would have come too.
+    ///
+    /// # Errors
+    /// After `patience` some are missing, or others came; or `check` failed.
+    pub fn settle(
+        &self,
+        expected: &Matrix,
+        (window, patience): (Duration, Duration),
+        check: impl Fn() -> Result<()>,
+    ) -> Result<Matrix> {
+        let start = Instant::now();
+        loop {
+            let ways = self.answers().into_keys().collect();
+            let seen = Matrix::new(&self.shared.census, ways);
+            let whole = seen.ways().is_superset(expected.ways());
+            if start.elapsed() > window && whole {
+                ensure!(
+                    seen == *expected,
+                    "more answers than there may be:\n{seen}\nnot\n{expected}"
+                );
+                return Ok(seen);
+            }
+            ensure!(start.elapsed() < patience, "too few answers:\n{seen}\nnot\n{expected}");
+            check()?;
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// The first answer on each way since the mark.

@@ -164,26 +164,12 @@ impl Scene<'_> {
         Ok(matrix)
     }
 
-    /// Answers since the mark: waits for those that must come, and a little for those that must not.
+    /// Answers since the mark.
     fn answers(&self) -> Result<Matrix> {
-        let (start, time) = (Instant::now(), now());
+        let time = now();
         let attached = |a, b| self.ledger.attached((a, b), time, time);
         let expected = Matrix::expected(&self.census, attached);
-        loop {
-            let ways = self.watch.answers().into_keys().collect();
-            let seen = Matrix::new(&self.census, ways);
-            let whole = seen.ways().is_superset(expected.ways());
-            if start.elapsed() > WINDOW && whole {
-                ensure!(
-                    seen == expected,
-                    "more answers than there may be:\n{seen}\nnot\n{expected}"
-                );
-                return Ok(seen);
-            }
-            ensure!(start.elapsed() < PATIENCE, "too few answers:\n{seen}\nnot\n{expected}");
-            self.stop.check()?;
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        self.watch.settle(&expected, (WINDOW, PATIENCE), || self.stop.check())
     }
 
     fn attach(&self, group: &[String]) -> Result<(Attaching, Matrix)> {
