@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! What happens to everybody: guests come, go and move, and all sorts of evil.
 
-use crate::plan::{SILENT, VNETS, guest_ip, guest_mac, host_id};
+use crate::plan::{OUI, SILENT, SUBNETS, VNETS, dcid, guest_ip, guest_mac, host_id};
 use crate::site::{Mood, Names};
 use crate::world::{Check, Cure, Event, World};
 use portolan::change::{Change, ChangeError};
@@ -66,7 +66,7 @@ impl World {
             return self.detach(h, instance);
         }
         let (s, vnet) = (self.rng.usize(..self.sites.len()), self.rng.u32(1..=VNETS));
-        let oui = self.rng.bool().then_some([0x90, 0xb8, 0xd0]);
+        let oui = self.rng.bool().then_some(OUI);
         match self.hosts[h].has(s, vnet) {
             Some(_) => Ok(()),
             None => self.attach(h, s, vnet, oui),
@@ -80,7 +80,7 @@ impl World {
         let to = host_id(self.rng.usize(..hosts));
         let vnet = self.rng.u32(1..=VNETS);
         let (ip, mac) = (guest_ip(self.rng.u8(..6)), Mac(guest_mac(self.rng.u8(..6))));
-        let change = match self.rng.u8(..20) {
+        let change = match self.rng.u8(..24) {
             0..9 => {
                 let (vlan, router) = (self.rng.u16(..2), self.rng.u8(..10) == 0);
                 Change::Port(Port {
@@ -102,39 +102,59 @@ impl World {
                 let ip = IpAddr::from([10, 9, silent as u8, self.rng.u8(1..4)]);
                 Change::Host(Record { id: host_id(silent), ip, port: 4789 })
             }
-            _ => {
-                let any = Subnet::from_v6(
-                    "::ffff:10.0.0.0".parse().map_err(|e| format!("{e}"))?,
-                    96 + 24,
-                );
-                let route = Route {
-                    vnet: 1,
-                    vlan: 0,
-                    subnet: any,
-                    r_subnet: any,
-                    r_dcid: self.rng.u32(..3),
-                    r_vnet: self.rng.u32(1..=VNETS),
-                    r_vlan: 0,
-                    r_send_mac: mac,
-                    net_uuid: None,
-                    r_net_uuid: None,
-                    deleted: false,
-                    modified: 0,
-                };
-                match self.rng.bool() {
-                    true => Change::Route(route),
-                    false => Change::DeleteRoute(route.key()),
-                }
-            }
+            _ => return self.routes(s),
         };
-        self.make(s, change)
+        self.make(s, vec![change])
+    }
+
+    /// Two networks are attached to each other or taken apart, or a single route comes or goes.
+    pub fn routes(&mut self, s: usize) -> Check {
+        let (a, b) = (self.rng.u32(1..=VNETS), self.rng.u32(1..=VNETS));
+        // Of one family, each wide or narrow.
+        let family = 2 * self.rng.usize(..2);
+        let nets = [family + self.rng.usize(..2), family + self.rng.usize(..2)];
+        let [from, to] = nets.map(|n| Subnet::from_v6(SUBNETS[n].0, SUBNETS[n].1));
+        let vlan = self.rng.u16(..2);
+        let there = Route {
+            vnet: a,
+            vlan,
+            subnet: from,
+            r_subnet: to,
+            // Now and then somebody forgets to say it.
+            r_dcid: if self.rng.u8(..8) == 0 { 0 } else { dcid(b) },
+            r_vnet: b,
+            r_vlan: self.rng.u16(..2),
+            r_send_mac: Mac(guest_mac(self.rng.u8(..6))),
+            net_uuid: None,
+            r_net_uuid: None,
+            deleted: self.rng.u8(..16) == 0,
+            modified: 0,
+        };
+        let back = Route {
+            vnet: b,
+            vlan: there.r_vlan,
+            subnet: to,
+            r_subnet: from,
+            r_dcid: dcid(a),
+            r_vnet: a,
+            r_vlan: vlan,
+            ..there.clone()
+        };
+        let changes = match self.rng.u8(..8) {
+            0..3 => vec![Change::Route(there), Change::Route(back)],
+            3..5 => vec![Change::Route(there)],
+            // Those that are there: others would be refused.
+            5..7 => vec![Change::DeleteRoute(there.key()), Change::DeleteRoute(back.key())],
+            _ => vec![Change::DeleteRoute(there.key())],
+        };
+        self.make(s, changes)
     }
 
     /// A change that may be refused: for want of room, or of what it is to change.
-    pub fn make(&mut self, s: usize, change: Change) -> Check {
-        let text = format!("{change:?}");
+    pub fn make(&mut self, s: usize, changes: Vec<Change>) -> Check {
+        let text = format!("{changes:?}");
         let full = self.sites[s].is_full();
-        let Some(result) = self.sites[s].change(self.now, vec![change]) else { return Ok(()) };
+        let Some(result) = self.sites[s].change(self.now, changes) else { return Ok(()) };
         self.say(|| format!("site {s}: {text}: {result:?}"));
         match result {
             Ok(_) => self.figures.changes += 1,
@@ -146,7 +166,7 @@ impl World {
         (0..self.hosts.len()).try_for_each(|h| self.fresh(h, s))
     }
 
-    /// Two guests come, then one goes elsewhere, in each network of a site.
+    /// Two guests come, then one goes elsewhere, in each network of a site; and routes change.
     pub fn shuffle(&mut self, s: usize) -> Check {
         for vnet in 1..=VNETS {
             for n in 0..2 {
@@ -162,10 +182,11 @@ impl World {
                     deleted: false,
                     modified: 0,
                 };
-                self.make(s, Change::Port(port))?;
+                self.make(s, vec![Change::Port(port)])?;
             }
             let host = host_id(self.rng.usize(..self.hosts.len()));
-            self.make(s, Change::Move { vnet, ip: Some(guest_ip(0)), mac: None, host })?;
+            self.make(s, vec![Change::Move { vnet, ip: Some(guest_ip(0)), mac: None, host }])?;
+            self.routes(s)?;
         }
         Ok(())
     }

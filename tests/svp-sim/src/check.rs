@@ -21,7 +21,7 @@ impl World {
             Output::Answer { token, answer } => self.answered(h, token, answer),
             Output::Invalidate { instance, mac } => {
                 let link = host.link(instance)?;
-                link.cache.remove(&mac);
+                link.kernel.remove(mac);
                 link.invalidated.insert(mac, now);
                 Ok(())
             }
@@ -31,8 +31,10 @@ impl World {
                 link.announced.insert(ip, now);
                 self.fresh_neighbour(h, instance, ip)
             }
-            Output::FlushRoutes { instance, .. } => {
-                host.link(instance)?.flushed = Some(now);
+            Output::FlushRoutes { instance, flows } => {
+                let link = host.link(instance)?;
+                link.kernel.flush(&flows, &self.sites[link.site].universe);
+                link.flushed.insert(flows, now);
                 Ok(())
             }
             Output::Degrade { instance, message } => {
@@ -68,12 +70,11 @@ impl World {
         let truth = &self.sites[link.site].truth;
         let ever = |so: &dyn Fn(&Said) -> bool| truth.ever(open.key, open.at, so);
         let right = match answer {
+            // Without asking anybody.
+            Answer::Router => link.router().is_some_and(|mac| open.key == Key::Vl2(link.vnet, mac)),
             Answer::Vl2(at) => ever(&|said| matches!(said, Said::Vl2(is) if place(is) == at)),
             Answer::Vl3 { mac, at } => ever(&|said| link.owner(said) == Some((mac, at))),
-            Answer::Route(r) => ever(&|said| {
-                matches!(said, Said::Route(is) if (is.dcid, is.vnet, place(&is.ul3), is.dst_mac)
-                    == (r.dcid, r.vnet, r.at, r.dst_mac))
-            }),
+            Answer::Route(r) => ever(&|said| link.route(said) == Some(r)),
             Answer::Drop(Drop::NotFound) => ever(&|said| *said == Said::Nothing),
             Answer::Drop(Drop::NoUnderlay) => ever(&|said| match said {
                 Said::Vl3(..) => link.owner(said).is_none(),
@@ -81,8 +82,8 @@ impl World {
                 _ => false,
             }),
             // Nobody asks for those, and directories say no nonsense.
-            Answer::Router | Answer::Drop(Drop::Failed | Drop::Nonsense | Drop::Mixed) => false,
-            Answer::Drop(Drop::NoRoutes) => false,
+            Answer::Drop(Drop::Failed | Drop::Nonsense | Drop::Mixed) => false,
+            Answer::Drop(Drop::NoRoutes) => host.old && matches!(open.key, Key::Route(..)),
             Answer::Drop(Drop::Unreachable | Drop::Lost | Drop::Busy) => !open.must,
             Answer::Drop(Drop::Detached) => true,
         };
@@ -90,10 +91,11 @@ impl World {
             return Err(format!("host {h}: {answer:?} is no answer to {open:?}"));
         }
         match answer {
-            Answer::Vl2(_) | Answer::Vl3 { .. } | Answer::Route(_) => self.figures.found += 1,
+            Answer::Vl2(_) | Answer::Router | Answer::Vl3 { .. } => self.figures.found += 1,
+            Answer::Route(_) => self.figures.routed += 1,
             Answer::Drop(Drop::Lost) => self.figures.lost += 1,
             Answer::Drop(Drop::Unreachable) => return self.unreachable(h, &open),
-            Answer::Router | Answer::Drop(_) => {}
+            Answer::Drop(_) => {}
         }
         self.learn(h, &open, answer)
     }
@@ -116,13 +118,19 @@ impl World {
         let Some(link) = self.hosts[h].links.get_mut(&open.instance) else { return Ok(()) };
         match (open.key, answer) {
             (Key::Vl2(_, mac), Answer::Vl2(at)) => {
-                link.cache.insert(mac, at);
+                link.kernel.set_place(mac, at);
                 self.fresh_destination(h, open.instance, mac)
+            }
+            (Key::Route(_, packet), Answer::Route(route)) => {
+                link.kernel.set_route(packet, route);
+                self.fresh_route(h, open.instance, packet)?;
+                // It may be in the link's own network.
+                self.fresh_destination(h, open.instance, route.dst_mac)
             }
             (Key::Vl3(_, ip), Answer::Vl3 { mac, at }) => {
                 link.neighbours.insert(ip, mac);
                 if let Some(at) = at {
-                    link.cache.insert(mac, at);
+                    link.kernel.set(mac, at);
                     self.fresh_destination(h, open.instance, mac)?;
                 }
                 self.fresh_neighbour(h, open.instance, ip)
@@ -135,17 +143,36 @@ impl World {
     fn fresh_destination(&self, h: usize, instance: InstanceId, mac: MacAddr) -> Check {
         let host = &self.hosts[h];
         let Some(link) = host.links.get(&instance) else { return Ok(()) };
-        let Some(at) = link.cache.get(&mac) else { return Ok(()) };
+        let Some(at) = link.kernel.place(mac) else { return Ok(()) };
         let Some(directory) = &self.sites[link.site].directory else { return Ok(()) };
         let index = directory.read();
         let is = index.vl2(link.vnet, mac).ok().map(|is| place(&is));
         let entry = Entry::Vl2 { mac, vnet: link.vnet };
-        if is == Some(*at) || index.same_log(host.id, &entry).is_some() {
+        if is == Some(at) || index.same_log(host.id, &entry).is_some() {
             return Ok(());
         }
         Err(format!(
             "host {h}, network {}: {mac} is kept at {at:?}, is at {is:?}, and nothing in the log",
             link.vnet
+        ))
+    }
+
+    /// How a host sends a packet on is what the directory says, unless the host has yet to be told: so
+    /// nothing goes to networks that are attached no more, and guests that move are followed.
+    fn fresh_route(&self, h: usize, instance: InstanceId, packet: usize) -> Check {
+        let host = &self.hosts[h];
+        let Some(link) = host.links.get(&instance) else { return Ok(()) };
+        let Some(sent) = link.kernel.sends(packet) else { return Ok(()) };
+        let site = &self.sites[link.site];
+        let Some(directory) = &site.directory else { return Ok(()) };
+        let (index, req) = (directory.read(), &site.universe.routes[packet]);
+        let is = link.route(&say(&index, &site.universe, Key::Route(link.vnet, packet)));
+        let told = |entry: &Entry| matches!(entry, Entry::Route(flows) if flows.covers(req));
+        if is == Some(sent) || index.host_log(host.id).any(|(_, named)| told(&named.entry)) {
+            return Ok(());
+        }
+        Err(format!(
+            "host {h}: {req:?} is sent by {sent:?}, is to go by {is:?}, and nothing in the log"
         ))
     }
 
@@ -173,8 +200,11 @@ impl World {
     /// All that a host keeps.
     pub fn fresh(&self, h: usize, s: usize) -> Check {
         for (instance, link) in self.hosts[h].links.iter().filter(|(_, l)| l.site == s) {
-            for mac in link.cache.keys() {
-                self.fresh_destination(h, *instance, *mac)?;
+            for mac in link.kernel.guests() {
+                self.fresh_destination(h, *instance, mac)?;
+            }
+            for packet in link.kernel.routed() {
+                self.fresh_route(h, *instance, packet)?;
             }
             for ip in link.neighbours.keys() {
                 self.fresh_neighbour(h, *instance, *ip)?;
@@ -209,7 +239,7 @@ impl World {
                         since(link.announced.get(&ip))
                             || site.truth.ever(Key::Vl3(vnet, ip), born, nobody)
                     }
-                    Entry::Route(_) => since(link.flushed.as_ref()),
+                    Entry::Route(flows) => since(link.flushed.get(&flows)),
                 };
                 if !acted {
                     return Err(format!(

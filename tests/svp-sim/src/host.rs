@@ -1,31 +1,37 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! A host: an engine, and what its outputs come to. For each instance the kernel's cache of destinations,
-//! and the guests' table of neighbours.
+//! A host: an engine, and what its outputs come to. For each instance the kernel's cache, and the guests'
+//! table of neighbours.
 
+use crate::kernel::Kernel;
 use crate::truth::{Key, Said};
 use crate::watch::Watch;
 use overlay_abi::ids::{MacAddr, UnderlayAddr};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use svp::Uuid;
-use svp::message::Underlay;
-use varpd_svp::engine::{Attachment, ConnId, Engine, InstanceId, Question, RemoteKey, Time, Token};
+use svp::log::Route;
+use svp::message::{RouteAck, Underlay};
+use varpd_svp::engine::{
+    Attachment, ConnId, Engine, InstanceId, Question, RemoteKey, RouteAnswer, Time, Token,
+};
 
 /// An instance.
 pub struct Link {
     pub site: usize,
     pub vnet: u32,
+    /// Of its host.
+    pub dcid: u32,
     pub oui: Option<[u8; 3]>,
     /// From when on it was told of changes.
     pub since: Time,
-    pub cache: BTreeMap<MacAddr, UnderlayAddr>,
+    pub kernel: Kernel,
     pub neighbours: BTreeMap<IpAddr, MacAddr>,
     /// As it was last told.
     pub degraded: Option<String>,
     /// When it was last told that these are stale, or who they are.
     pub invalidated: BTreeMap<MacAddr, Time>,
     pub announced: BTreeMap<IpAddr, Time>,
-    pub flushed: Option<Time>,
+    pub flushed: HashMap<Route, Time>,
 }
 
 /// A lookup without an answer.
@@ -41,6 +47,9 @@ pub struct Open {
 pub struct Host {
     pub id: Uuid,
     pub underlay: IpAddr,
+    pub dcid: u32,
+    /// It speaks version 1.
+    pub old: bool,
     pub engine: Engine,
     /// How often varpd was started anew.
     pub life: u32,
@@ -57,32 +66,46 @@ pub struct Host {
 }
 
 impl Link {
-    pub fn new(site: usize, vnet: u32, oui: Option<[u8; 3]>, since: Time) -> Link {
+    pub fn new(site: usize, vnet: u32, dcid: u32, oui: Option<[u8; 3]>, since: Time) -> Link {
         Link {
             site,
             vnet,
+            dcid,
             oui,
             since,
-            cache: BTreeMap::new(),
+            kernel: Kernel::new(vnet),
             neighbours: BTreeMap::new(),
             degraded: None,
             invalidated: BTreeMap::new(),
             announced: BTreeMap::new(),
-            flushed: None,
+            flushed: HashMap::new(),
         }
     }
 
     /// Who answers for an address of which the directory says this, as guests see it.
     pub fn owner(&self, said: &Said) -> Option<(MacAddr, Option<UnderlayAddr>)> {
         match said {
-            Said::Vl3(_, Underlay::NONE) => {
-                let [a, b, c] = self.oui?;
-                let [_, x, y, z] = self.vnet.to_be_bytes();
-                Some((MacAddr([a, b, c, x, y, z]), None))
-            }
+            Said::Vl3(_, Underlay::NONE) => Some((self.router()?, None)),
             Said::Vl3(mac, at) => Some((*mac, Some(place(at)))),
             _ => None,
         }
+    }
+
+    /// The Ethernet address of the network's router.
+    pub fn router(&self) -> Option<MacAddr> {
+        let [a, b, c] = self.oui?;
+        let [_, x, y, z] = self.vnet.to_be_bytes();
+        Some(MacAddr([a, b, c, x, y, z]))
+    }
+
+    /// What is to become of a packet of which the directory says this.
+    pub fn route(&self, said: &Said) -> Option<RouteAnswer> {
+        let Said::Route(RouteAck { dcid, vnet, vlan, ul3, src_mac, dst_mac, .. }) = *said else {
+            return None;
+        };
+        let dcid = if dcid == self.dcid { 0 } else { dcid };
+        let somewhere = ul3 != Underlay::NONE;
+        somewhere.then(|| RouteAnswer { dcid, vnet, vlan, at: place(&ul3), src_mac, dst_mac })
     }
 }
 
@@ -91,10 +114,12 @@ pub fn place(at: &Underlay) -> UnderlayAddr {
 }
 
 impl Host {
-    pub fn new(id: Uuid, underlay: IpAddr, engine: Engine) -> Host {
+    pub fn new(id: Uuid, underlay: IpAddr, (dcid, old): (u32, bool), engine: Engine) -> Host {
         Host {
             id,
             underlay,
+            dcid,
+            old,
             engine,
             life: 0,
             links: BTreeMap::new(),
@@ -109,8 +134,8 @@ impl Host {
     }
 
     /// All of varpd is gone, and starts anew; links are created again by whoever wants them.
-    pub fn restart(&mut self, engine: Engine) {
-        self.engine = engine;
+    pub fn restart(&mut self, old: bool, engine: Engine) {
+        (self.old, self.engine) = (old, engine);
         self.life += 1;
         self.links.clear();
         self.open.clear();
@@ -141,7 +166,7 @@ impl Host {
             underlay_ip: self.underlay,
             tls: None,
         };
-        Attachment { remote, vnet: link.vnet, dcid: 0, router_oui: link.oui }
+        Attachment { remote, vnet: link.vnet, dcid: link.dcid, router_oui: link.oui }
     }
 
     pub fn has(&self, site: usize, vnet: u32) -> Option<InstanceId> {
@@ -155,7 +180,7 @@ pub fn question(key: Key, universe: &crate::truth::Universe) -> Question {
     match key {
         Key::Vl2(_, mac) => Question::Vl2(mac),
         Key::Vl3(_, ip) => Question::Vl3(ip),
-        Key::Route(n) => {
+        Key::Route(_, n) => {
             let route = &universe.routes[n];
             Question::Route { vlan: route.vlan, src: route.src, dst: route.dst }
         }

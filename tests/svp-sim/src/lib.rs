@@ -6,7 +6,7 @@
 //!   plan: what a seed means        chaos: guests, administrators, evil
 //!                 \                  |
 //!   world: what happens, in order of time ------------------.
-//!     |  host: varpd_svp::engine, links with their caches   | check: after everything that happens
+//!     |  host: varpd_svp::engine, links, each with a kernel | check: after everything that happens
 //!     |     |  traffic, wire: bytes, split, late, lost      | watch: a second opinion on each engine
 //!     |  site: portolan's directory, Answerer, a name       | truth: what was right when
 //!     '-------------------------------------------------------'
@@ -17,6 +17,8 @@
 //!
 //! # Vocabulary
 //!
+//! * *old*: said of a host that speaks version 1, and has no routes.
+//! * *packet*: one that a guest gives its router, by its place in the universe of questions.
 //! * *site*: a directory server, with a name; *front*: one of its addresses, with a *mood*.
 //! * *wire*: a TCP connection. *link*: an instance with what the kernel and the guests keep.
 //! * *bad times*: the first part of a run, in which evil happens. After it everything is healed, and things must
@@ -28,7 +30,8 @@
 //!
 //! * A lookup is answered once, with what the directory said at some time since it was asked. Every open one is
 //!   outstanding on some connection.
-//! * What a host keeps is what its directory says, or the host's log holds the entry that says it is not.
+//! * What a host keeps is what its directory says, or the host's log holds the entry that says it is not. Of a
+//!   route that is all of it: network, data centre, addresses, and the host of the guest that it leads to.
 //! * A log entry is removed by its host, after every link was told.
 //! * Connections to an address keep the backoff; DNS and the log are not asked faster than they should be.
 //! * Remotes are degraded when DNS has failed or all members have, and links were told so once.
@@ -43,6 +46,7 @@ use libvarpd as _; // The functions that the plugin around the engine binds to.
 mod chaos;
 mod check;
 mod host;
+mod kernel;
 mod plan;
 mod site;
 mod traffic;

@@ -10,7 +10,7 @@ use fastrand::Rng;
 use portolan::change::Change;
 use portolan::net::Mac;
 use portolan::record::{Host as Record, Port};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 use svp::message::RouteReq;
 use svp::{MacAddr, Uuid};
@@ -47,6 +47,11 @@ pub fn guest_ip(n: u8) -> IpAddr {
     }
 }
 
+/// What routers' Ethernet addresses begin with.
+pub const OUI: [u8; 3] = [0x90, 0xb8, 0xd0];
+/// That of network 1.
+const ROUTER: MacAddr = MacAddr([0x90, 0xb8, 0xd0, 0, 0, 1]);
+
 pub fn guest_mac(n: u8) -> MacAddr {
     MacAddr([2, 8, 0x20, 0, 0, n])
 }
@@ -60,14 +65,39 @@ fn universe(hosts: usize) -> Universe {
     let residents = (0..hosts).map(resident);
     let (ips, macs): (Vec<_>, Vec<_>) =
         (0..GUESTS).map(|n| (guest_ip(n), guest_mac(n))).chain(residents).unzip();
-    let mapped = |ip: [u8; 4]| std::net::Ipv4Addr::from(ip).to_ipv6_mapped();
-    let route = |to: u8| RouteReq {
-        vnet: 1,
-        vlan: 0,
-        src: mapped([10, 0, 0, 99]),
-        dst: mapped([10, 0, 0, to]),
+    let mapped = |ip: [u8; 4]| Ipv4Addr::from(ip).to_ipv6_mapped();
+    let v6 = |ip: IpAddr| Ipv6Addr::from(portolan::net::octets(ip));
+    let packets = |vnet: u32| {
+        let packet = |vlan, src, dst: IpAddr| RouteReq { vnet, vlan, src, dst: v6(dst) };
+        let four = mapped([10, 0, 0, 99]);
+        let six = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x99);
+        [
+            packet(0, four, guest_ip(0)),
+            packet(1, four, guest_ip(0)),
+            packet(0, four, guest_ip(1)),
+            packet(0, mapped([10, 0, 9, 99]), guest_ip(3)),
+            packet(0, four, resident(0).0),
+            packet(0, six, guest_ip(2)),
+            packet(0, six, guest_ip(5)),
+        ]
     };
-    Universe { vnets: (1..=VNETS).collect(), macs, ips, routes: vec![route(0), route(1), route(3)] }
+    let routes = (1..=VNETS).flat_map(packets).collect();
+    // The router of one of them as well.
+    let macs = macs.into_iter().chain([ROUTER]).collect();
+    Universe { vnets: (1..=VNETS).collect(), macs, ips, routes }
+}
+
+/// Subnets of guests: each family with a wide and a narrow one, each of the latter without some guests.
+pub const SUBNETS: [(Ipv6Addr, u8); 4] = [
+    (Ipv4Addr::new(10, 0, 0, 0).to_ipv6_mapped(), 96 + 16),
+    (Ipv4Addr::new(10, 0, 0, 0).to_ipv6_mapped(), 96 + 24),
+    (Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0), 64),
+    (Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0), 126),
+];
+
+/// The data centre of a network.
+pub fn dcid(vnet: u32) -> u32 {
+    1 + vnet % 2
 }
 
 /// The world that a seed stands for, at its beginning.
@@ -113,7 +143,8 @@ pub fn world(seed: u64, trace: bool) -> World {
     let sites: Vec<Site> = sites.collect();
     let hosts = (0..hosts).map(|n| {
         let engine = Engine::new(plan.limits.clone(), rng.u64(..));
-        Host::new(host_id(n), underlay(n), engine)
+        let old = rng.u8(..6) == 0;
+        Host::new(host_id(n), underlay(n), (1 + n as u32 % 2, old), engine)
     });
     let hosts = hosts.collect();
     World::new(plan, rng, hosts, sites, trace)

@@ -43,7 +43,7 @@ impl World {
         if self.hosts[h].wires.insert(conn, w).is_some() {
             return Err(format!("{conn:?} was used before"));
         }
-        self.wires.insert(w, Wire::new(h, conn, s, f));
+        self.wires.insert(w, Wire::new(h, conn, s, f, self.hosts[h].old));
         self.figures.connects += 1;
         self.soon(Event::Syn(w));
         Ok(())
@@ -208,7 +208,9 @@ impl World {
                 }
                 continue;
             }
-            match wire.answerer.answer(directory, &site.metrics, &mut wire.out, ROOM) {
+            let halt = wire.answerer.answer(directory, &site.metrics, &mut wire.out, ROOM);
+            wire.downgrade();
+            match halt {
                 Ok(Halt::Hungry) if wire.out.is_empty() => return Ok(()),
                 Ok(Halt::Hungry | Halt::Full) => {
                     if wire.out.len() > ROOM + 2 * WINDOW {

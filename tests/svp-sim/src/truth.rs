@@ -23,17 +23,15 @@ pub struct Universe {
 pub enum Key {
     Vl2(u32, MacAddr),
     Vl3(u32, IpAddr),
-    /// By its place in the universe.
-    Route(usize),
+    /// From a network, by its place in the universe.
+    Route(u32, usize),
 }
 
 impl Key {
     /// Whether it can be asked in a network.
     pub fn is_of(self, vnet: u32) -> bool {
         match self {
-            Key::Vl2(of, _) | Key::Vl3(of, _) => of == vnet,
-            // As [`crate::plan`] has them.
-            Key::Route(_) => vnet == 1,
+            Key::Vl2(of, _) | Key::Vl3(of, _) | Key::Route(of, _) => of == vnet,
         }
     }
 }
@@ -58,7 +56,7 @@ pub fn say(index: &Index, universe: &Universe, key: Key) -> Said {
             let found = index.vl3(vnet, octets(ip).into());
             found.map_or(Said::Nothing, |(mac, at)| Said::Vl3(mac, at))
         }
-        Key::Route(n) => index.route(&universe.routes[n]).map_or(Said::Nothing, Said::Route),
+        Key::Route(_, n) => index.route(&universe.routes[n]).map_or(Said::Nothing, Said::Route),
     }
 }
 
@@ -66,7 +64,8 @@ impl Universe {
     pub fn keys(&self) -> Vec<Key> {
         let vl2 = self.vnets.iter().flat_map(|v| self.macs.iter().map(|m| Key::Vl2(*v, *m)));
         let vl3 = self.vnets.iter().flat_map(|v| self.ips.iter().map(|i| Key::Vl3(*v, *i)));
-        vl2.chain(vl3).chain((0..self.routes.len()).map(Key::Route)).collect()
+        let routes = self.routes.iter().enumerate().map(|(n, r)| Key::Route(r.vnet, n));
+        vl2.chain(vl3).chain(routes).collect()
     }
 }
 

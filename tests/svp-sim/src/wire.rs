@@ -5,6 +5,8 @@ use fastrand::Rng;
 use portolan::serve::answer::Answerer;
 use std::collections::VecDeque;
 use std::time::Duration;
+use svp::frame::{append, first};
+use svp::{HEADER, Header};
 use varpd_svp::engine::{ConnId, Time};
 
 /// Bytes under way in one direction; a sender waits for room.
@@ -109,10 +111,12 @@ pub struct Wire {
     pub out: Vec<u8>,
     /// A LOG_RM is with the store.
     pub removing: bool,
+    /// What the host hears is that version 1 is spoken, as one that knows no other would.
+    pub downgrade: bool,
 }
 
 impl Wire {
-    pub fn new(host: usize, conn: ConnId, site: usize, front: usize) -> Wire {
+    pub fn new(host: usize, conn: ConnId, site: usize, front: usize, downgrade: bool) -> Wire {
         Wire {
             host,
             conn,
@@ -126,6 +130,20 @@ impl Wire {
             answerer: Answerer::default(),
             out: Vec::new(),
             removing: false,
+            downgrade,
+        }
+    }
+
+    /// Makes the first answer, to PING, one of version 1.
+    pub fn downgrade(&mut self) {
+        if let Ok(Some((frame, _))) = first(&self.out)
+            && std::mem::take(&mut self.downgrade)
+        {
+            let Header { op, id, .. } = frame.header;
+            let rest = self.out.split_off(HEADER);
+            self.out.clear();
+            append(&mut self.out, 1, op, id, |_| {});
+            self.out.extend(rest);
         }
     }
 }

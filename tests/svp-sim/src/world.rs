@@ -56,6 +56,8 @@ pub struct Figures {
     pub lookups: u64,
     /// Lookups that found somebody.
     pub found: u64,
+    /// Lookups that found a route.
+    pub routed: u64,
     /// Lookups lost with their connections.
     pub lost: u64,
     /// Connections begun.
@@ -73,6 +75,7 @@ impl std::ops::AddAssign for Figures {
         self.events += other.events;
         self.lookups += other.lookups;
         self.found += other.found;
+        self.routed += other.routed;
         self.lost += other.lost;
         self.connects += other.connects;
         self.changes += other.changes;
@@ -288,7 +291,7 @@ impl World {
         let now = self.now;
         let host = &mut self.hosts[h];
         let instance = host.next_instance();
-        let link = Link::new(s, vnet, oui, now);
+        let link = Link::new(s, vnet, host.dcid, oui, now);
         let with = host.attachment(&link, &self.sites[s].name);
         host.links.insert(instance, link);
         self.give(h, Input::Attach { instance, with })
@@ -321,7 +324,9 @@ impl World {
         }
         let links: Vec<_> = self.hosts[h].links.values().map(|l| (l.site, l.vnet, l.oui)).collect();
         let engine = Engine::new(self.plan.limits.clone(), self.rng.u64(..));
-        self.hosts[h].restart(engine);
+        // Now and then another version of it.
+        let old = self.hosts[h].old ^ (self.rng.u8(..4) == 0);
+        self.hosts[h].restart(old, engine);
         for (s, vnet, oui) in links {
             self.attach(h, s, vnet, oui)?;
         }
