@@ -8,12 +8,13 @@
 //! | `svp/underlay_ip` | IP | of this host, what the directory knows it by | string, IPv6 text |
 //! | `svp/underlay_port` | UINT | 1-65535, 1339 | uint16 |
 //! | `svp/dcid` | UINT | 1-4294967294 | uint32 |
-//! | `svp/router_oui` | STRING | an Ethernet address; its last three bytes are taken as 0 | string |
+//! | `svp/router_oui` | ETHER | its last three bytes are taken as 0 | string |
 //! | `svp/tls_ca` | STRING | file (PEM) with the authorities that the directory's certificate must be of | string |
 //! | `svp/tls_cert`, `svp/tls_key` | STRING | files (PEM) with the certificate that this host shows | string |
 //!
-//! Spec/svp.md 4. `svp/router_oui` would be of a type for Ethernet addresses; the interface of
-//! version 1 has none, so it is text. The first four are required, and so marked; the others are not.
+//! Spec/svp.md 4. Version 1 of the interface has no type for Ethernet addresses: with a varpd that has only that
+//! `svp/router_oui` is of STRING. Set it may be in either form. The first four are required, and so marked; the others
+//! are not.
 use overlay_abi::errno::Errno;
 use overlay_abi::ids::{MacAddr, mapped, unmapped};
 use overlay_abi::props::*;
@@ -136,13 +137,15 @@ impl Config {
         ALL.len() as u32
     }
 
-    /// Describes the property with this id. `EINVAL` if there is none.
-    pub fn describe(id: u32, prop: &mut Prop<'_>) -> Result<(), Errno> {
+    /// Describes the property with this id; `ether`: there is a type for Ethernet addresses. `EINVAL` if
+    /// there is none.
+    pub fn describe(id: u32, prop: &mut Prop<'_>, ether: bool) -> Result<(), Errno> {
         let (name, text) =
             usize::try_from(id).ok().and_then(|id| ALL.get(id)).ok_or(Errno::EINVAL)?;
         let kind = match name {
             Name::Port | Name::UnderlayPort | Name::Dcid => OVERLAY_PROP_T_UINT,
             Name::UnderlayIp => OVERLAY_PROP_T_IP,
+            Name::RouterOui if ether => OVERLAY_PROP_T_ETHER,
             _ => OVERLAY_PROP_T_STRING,
         };
         let required =
@@ -163,17 +166,19 @@ impl Config {
         }
     }
 
-    /// Puts the value of a property in `buf`; its size, 0 if it is not set.
+    /// Puts the value of a property in `buf`; its size, 0 if it is not set. `ether` as in
+    /// [`Config::describe`].
     ///
     /// # Errors
     /// `EINVAL`: no such property; `EOVERFLOW`: `buf` is too short.
-    pub fn get(&self, name: &str, buf: &mut [u8]) -> Result<u32, Errno> {
+    pub fn get(&self, name: &str, buf: &mut [u8], ether: bool) -> Result<u32, Errno> {
         match find(name)? {
             Name::Port => put(buf, &u64::from(self.port).to_ne_bytes()),
             Name::UnderlayPort => put(buf, &u64::from(self.underlay_port).to_ne_bytes()),
             Name::UnderlayIp => self.underlay_ip.map_or(Ok(0), |ip| put(buf, &mapped(ip))),
             Name::Dcid => self.dcid.map_or(Ok(0), |dcid| put(buf, &u64::from(dcid).to_ne_bytes())),
             Name::RouterOui => match self.router_mac() {
+                Some(mac) if ether => put(buf, &mac.0),
                 Some(mac) => put(buf, &[mac.to_string().as_bytes(), b"\0"].concat()),
                 None => Ok(0),
             },
@@ -201,7 +206,14 @@ impl Config {
                 self.dcid =
                     Some(u32::try_from(number(value)?).ok().and_then(dcid).ok_or(Errno::EINVAL)?);
             }
-            Name::RouterOui => self.router_oui = Some(oui(string(value).ok_or(Errno::EINVAL)?)?),
+            Name::RouterOui => {
+                // No text of an address is as short as one.
+                let mac = match value.try_into() {
+                    Ok(bytes) => MacAddr(bytes),
+                    Err(_) => mac(string(value).ok_or(Errno::EINVAL)?)?,
+                };
+                self.router_oui = Some(oui(mac)?);
+            }
             text => self.set_text(text, string(value).ok_or(Errno::EINVAL)?)?,
         }
         Ok(())
@@ -250,7 +262,10 @@ impl Config {
                     let saved = list.u32(key)?;
                     config.dcid = saved.map(|n| dcid(n).ok_or(Errno::EINVAL)).transpose()?;
                 }
-                Name::RouterOui => config.router_oui = list.str(key)?.map(oui).transpose()?,
+                Name::RouterOui => {
+                    let saved = list.str(key)?.map(mac).transpose()?;
+                    config.router_oui = saved.map(oui).transpose()?;
+                }
                 name => {
                     if let Some(text) = list.str(key)? {
                         config.set_text(name, text)?;
@@ -320,8 +335,11 @@ fn dcid(number: u32) -> Option<u32> {
     (1..=DCID_MAX).contains(&number).then_some(number)
 }
 
-fn oui(text: &str) -> Result<[u8; 3], Errno> {
-    let MacAddr([a, b, c, ..]) = text.parse().map_err(|_| Errno::EINVAL)?;
+fn mac(text: &str) -> Result<MacAddr, Errno> {
+    text.parse().map_err(|_| Errno::EINVAL)
+}
+
+fn oui(MacAddr([a, b, c, ..]): MacAddr) -> Result<[u8; 3], Errno> {
     // The first byte of an address that one station has is even; an OUI of zeros would be no address.
     if a & 1 != 0 || [a, b, c] == [0; 3] { Err(Errno::EINVAL) } else { Ok([a, b, c]) }
 }

@@ -62,7 +62,9 @@ use std::ffi::CStr;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
-use varpd_plugin::{ArpReply, Dynamic, NvList, Plugin, Prop, Provider, Query, RouteQuery, Routed};
+use varpd_plugin::{
+    ArpReply, Dynamic, NvList, Plugin, Prop, Provider, Query, RouteQuery, Routed, is_routed,
+};
 
 const ETHERTYPE_ARP: u32 = 0x0806;
 const ETHERTYPE_IPV6: u32 = 0x86dd;
@@ -152,7 +154,7 @@ impl Plugin for Svp {
     fn start(&self) -> Result<(), Errno> {
         static LAST: AtomicU64 = AtomicU64::new(0);
         static NO_ROUTES: Once = Once::new();
-        if !varpd_plugin::is_routed() {
+        if !is_routed() {
             NO_ROUTES.call_once(|| slog::info!(LOG, "this varpd has no routes: nothing is routed"));
         }
         let mut state = self.state();
@@ -179,11 +181,11 @@ impl Plugin for Svp {
     }
 
     fn propinfo(&self, id: u32, prop: &mut Prop<'_>) -> Result<(), Errno> {
-        Config::describe(id, prop)
+        Config::describe(id, prop, is_routed())
     }
 
     fn getprop(&self, name: &str, buf: &mut [u8]) -> Result<u32, Errno> {
-        self.state().config.get(name, buf)
+        self.state().config.get(name, buf, is_routed())
     }
 
     /// While started, the instance goes over to the directory that it has now.

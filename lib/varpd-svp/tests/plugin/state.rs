@@ -6,7 +6,7 @@ use overlay_abi::target::*;
 use std::ffi::CStr;
 use std::ptr::null_mut;
 use varpd_plugin::{NvList, Plugin, Provider};
-use varpd_svp::Svp;
+use varpd_svp::{Config, Svp};
 
 const VXLAN: u32 = OVERLAY_PLUGIN_D_IP | OVERLAY_PLUGIN_D_PORT;
 
@@ -75,7 +75,7 @@ fn b27_each_property_is_told_as_it_was_set() {
         ("svp/port", number(65535)),
         ("svp/underlay_port", number(4789)),
         ("svp/tls_ca", text("/etc/svp/ca.pem")),
-        ("svp/router_oui", text("2:8:20:0:0:0")),
+        ("svp/router_oui", vec![2, 8, 0x20, 0, 0, 0]),
         // A shorter one takes the place of a longer one: its memory was freed by its length once.
         ("svp/host", text("p")),
     ] {
@@ -122,6 +122,9 @@ fn values_that_cannot_be_are_refused_and_change_nothing() {
         ("svp/router_oui", text("3:8:20:0:0:0"), Errno::EINVAL),
         ("svp/router_oui", text("0:0:0:1:2:3"), Errno::EINVAL),
         ("svp/router_oui", text("2:8:20"), Errno::EINVAL),
+        ("svp/router_oui", vec![3, 8, 0x20, 0, 0, 0], Errno::EINVAL),
+        ("svp/router_oui", vec![0, 0, 0, 1, 2, 3], Errno::EINVAL),
+        ("svp/router_oui", vec![2, 8, 0x20, 0, 0], Errno::EINVAL),
         ("svp/tls_ca", text("ca.pem"), Errno::EINVAL),
         ("svp/nothing", text("x"), Errno::EINVAL),
     ] {
@@ -130,9 +133,23 @@ fn values_that_cannot_be_are_refused_and_change_nothing() {
         assert_eq!(get_all(&svp), before, "{name} {value:?}");
     }
     assert_eq!(svp.getprop("svp/nothing", &mut [0; 256]), Err(Errno::EINVAL));
-    // Its last three bytes are the virtual network's.
-    svp.setprop("svp/router_oui", &text("2:8:20:a:b:c")).unwrap();
-    assert_eq!(get(&svp, "svp/router_oui"), text("2:8:20:0:0:0"));
+}
+
+/// Its last three bytes are the virtual network's. It may be set as an Ethernet address or as text, and is told in the
+/// form that the interface has.
+#[test]
+fn a_routers_oui_is_an_ethernet_address_or_text() {
+    for value in [vec![2, 8, 0x20, 10, 11, 12], text("2:8:20:a:b:c")] {
+        let mut config = Config::default();
+        config.set("svp/router_oui", &value).unwrap();
+        assert_eq!(config.router_oui(), Some([2, 8, 0x20]));
+        let mut buf = [0; 32];
+        assert_eq!(config.get("svp/router_oui", &mut buf, true), Ok(6));
+        assert_eq!(buf[..6], [2, 8, 0x20, 0, 0, 0]);
+        let told = text("2:8:20:0:0:0");
+        assert_eq!(config.get("svp/router_oui", &mut buf, false), Ok(told.len() as u32));
+        assert_eq!(buf[..told.len()], told);
+    }
 }
 
 fn get_all(svp: &Svp) -> Vec<Vec<u8>> {
@@ -156,7 +173,7 @@ fn it_saves_what_the_original_saved_and_restores_it() {
         ("svp/underlay_ip", ip("192.0.2.7")),
         ("svp/underlay_port", number(4789)),
         ("svp/dcid", number(7)),
-        ("svp/router_oui", text("2:8:20:0:0:0")),
+        ("svp/router_oui", vec![2, 8, 0x20, 0, 0, 0]),
         ("svp/tls_ca", text("/ca.pem")),
     ];
     for (name, value) in &set {
