@@ -10,8 +10,8 @@
 //! the mapfile, where it is a slip for `libvarpd_prop_set_range_str`: it is here and does the same.
 //! `libvarpd_inject_ndp` is in a mapfile as well, but no header says what it takes, so nobody can
 //! have called it: here it does for IPv6 what `libvarpd_inject_arp` does for IPv4.
-//! `libvarpd_plugin_reporter` is ours alone. A plugin that is to load elsewhere as well looks these
-//! two up when it runs.
+//! `libvarpd_plugin_reporter` and `libvarpd_plugin_query_unknown` are ours alone. A plugin that is to load
+//! elsewhere as well looks these three up when it runs.
 //!
 //! Handles are tokens; one that is not known is logged and the call does nothing. Other pointers
 //! must be what the header says. Nothing here panics.
@@ -56,6 +56,7 @@ pub static SYMBOLS: Symbols = Symbols(&[
     libvarpd_route_flush as *const (),
     libvarpd_plugin_bunyan as *const (),
     libvarpd_plugin_query_reply as *const (),
+    libvarpd_plugin_query_unknown as *const (),
     libvarpd_plugin_proxy_arp as *const (),
     libvarpd_plugin_proxy_ndp as *const (),
     libvarpd_plugin_proxy_dhcp as *const (),
@@ -254,6 +255,16 @@ pub unsafe extern "C" fn libvarpd_route_flush(
 pub extern "C" fn libvarpd_plugin_query_reply(handle: *mut varpd_query_handle_t, action: c_int) {
     if let Err(what) = query::reply(handle, action) {
         complain("libvarpd_plugin_query_reply", what);
+    }
+}
+
+/// Answers a query: nobody can say at the moment. A frame is dropped; what the kernel knew before varpd was
+/// started stays.
+#[unsafe(no_mangle)]
+pub extern "C" fn libvarpd_plugin_query_unknown(handle: *mut varpd_query_handle_t) {
+    match query::take(handle) {
+        Ok(query) => query.unknown(),
+        Err(what) => complain("libvarpd_plugin_query_unknown", what),
     }
 }
 

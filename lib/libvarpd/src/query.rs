@@ -4,6 +4,7 @@
 //! ```text
 //!   LOOKUP --> Query --> token, to vpo_lookup --+-- query_reply(OK) ----> found  --> RESPOND
 //!                                               +-- query_reply(DROP) --> refuse --> DROP
+//!                                               +-- query_unknown ------> unknown -> DROP
 //!                                               +-- proxy_arp, ... -----> proxy  --> DROP
 //!                                               +-- destroyed unanswered -------> DROP
 //! ```
@@ -227,6 +228,14 @@ impl Query {
     /// Answers that the frame be dropped; `how` is what led to that.
     pub(crate) fn refuse(mut self, how: Lookup) {
         self.answer(how, None);
+    }
+
+    /// Answers that nobody can say: the frame is dropped, and an entry of the kernel's cache stays.
+    pub(crate) fn unknown(mut self) {
+        match self.asker {
+            Some(Asker::Check(_)) => self.asker = None,
+            _ => self.refuse(Lookup::Dropped),
+        }
     }
 
     /// The one answer: where to, or a drop.

@@ -7,6 +7,7 @@
 //!
 //! ```text
 //!   CACHE_ITER --> entry --> vpo_lookup --+-- same destination ---> stays as it is
+//!                    |                    +-- nobody can say -----> stays as it is
 //!                    |                    +-- another one --------> CACHE_SET
 //!                    +-- of a drop --+    +-- none ---------------> CACHE_REMOVE
 //!                                    +--> CACHE_REMOVE

@@ -280,6 +280,7 @@ fn unknown_handles_are_ignored_and_logged() {
             cabi::libvarpd_inject_ndp(p, 0, [0; 6].as_ptr(), &[0; 16]);
             cabi::libvarpd_plugin_reporter(None);
             let q = std::ptr::without_provenance_mut(handle);
+            cabi::libvarpd_plugin_query_unknown(q);
             cabi::libvarpd_plugin_proxy_arp(p, q, null());
             cabi::libvarpd_plugin_proxy_ndp(p, q, null());
             cabi::libvarpd_plugin_proxy_dhcp(p, q, null());

@@ -312,6 +312,18 @@ impl Query {
         }
     }
 
+    /// Answers: nobody can say at the moment. The frame is dropped, but what the kernel knew of its
+    /// destination when varpd began stays. To a varpd that has no such answer it is a drop.
+    pub fn unknown(self) {
+        // SAFETY: the type of that function.
+        let unknown = unsafe { sys::optional::<sys::UnknownFn>(c"libvarpd_plugin_query_unknown") };
+        if let Some(unknown) = unknown {
+            let query = ManuallyDrop::new(self);
+            // SAFETY: libvarpd's handle, not answered so far since an answer takes the query.
+            unsafe { unknown(query.handle) }
+        }
+    }
+
     /// Hands it to libvarpd's ARP proxy, which asks [`Dynamic::arp`] and answers the frame's sender. It
     /// checks the frame itself.
     pub fn proxy_arp(self) {

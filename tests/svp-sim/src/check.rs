@@ -2,6 +2,7 @@
 //! What must be so, whatever happens.
 
 use crate::host::{Open, place};
+use crate::kernel::is_of;
 use crate::truth::{Key, Said, say};
 use crate::world::{Check, World};
 use portolan::index::Index;
@@ -167,7 +168,7 @@ impl World {
         let Some(directory) = &site.directory else { return Ok(()) };
         let (index, req) = (directory.read(), &site.universe.routes[packet]);
         let is = link.route(&say(&index, &site.universe, Key::Route(link.vnet, packet)));
-        let told = |entry: &Entry| matches!(entry, Entry::Route(flows) if flows.covers(req));
+        let told = |entry: &Entry| matches!(entry, Entry::Route(flows) if is_of(req, flows));
         if is == Some(sent) || index.host_log(host.id).any(|(_, named)| told(&named.entry)) {
             return Ok(());
         }

@@ -4,8 +4,11 @@
 
 use crate::truth::Universe;
 use overlay_abi::ids::{MacAddr, UnderlayAddr};
+use portolan::net::Subnet;
 use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
 use svp::log::Route;
+use svp::message::RouteReq;
 use varpd_svp::engine::RouteAnswer;
 
 /// A data centre, 0 for the link's own, and a network.
@@ -16,6 +19,14 @@ pub struct Kernel {
     places: BTreeMap<(Realm, MacAddr), UnderlayAddr>,
     /// By place of the packet in the universe. Where it goes to is in `places`.
     routes: BTreeMap<usize, RouteAnswer>,
+}
+
+/// Whether a packet is of these flows, as the kernel and the directory see it: the engine has a view of its own.
+pub fn is_of(packet: &RouteReq, flows: &Route) -> bool {
+    let within = |ip: Ipv6Addr, net: Ipv6Addr, len| Subnet::from_v6(net, len).contains(ip);
+    (packet.vnet, packet.vlan) == (flows.src_vnet, flows.src_vlan)
+        && within(packet.src, flows.src, flows.src_prefix)
+        && within(packet.dst, flows.dst, flows.dst_prefix)
 }
 
 impl Kernel {
@@ -61,7 +72,7 @@ impl Kernel {
 
     /// REMOVE_NET.
     pub fn flush(&mut self, flows: &Route, universe: &Universe) {
-        self.routes.retain(|packet, _| !flows.covers(&universe.routes[*packet]));
+        self.routes.retain(|packet, _| !is_of(&universe.routes[*packet], flows));
     }
 
     /// Packets with a route.

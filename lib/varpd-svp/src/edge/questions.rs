@@ -3,8 +3,8 @@
 //!
 //! When an instance starts, its directory is about to be connected to. Then the kernel's first questions come, and when
 //! varpd was started anew one about each destination that the kernel knows
-//! (libvarpd's `recheck`): no answer would have it forget them. So for a while they are *early*: they wait for a
-//! connection.
+//! (libvarpd's `recheck`). So for a while they are *early*: they wait for a connection. If none comes varpd is told that
+//! nobody can say, and the kernel keeps what it knows: whatever has changed meanwhile is in the directory's log.
 use crate::engine::{Answer, Drop, InstanceId, Question, Time, Token};
 use overlay_abi::ids::VnetId;
 use overlay_abi::target::overlay_target_point_t;
@@ -82,11 +82,13 @@ impl Questions {
     pub fn let_go(&mut self, holds: impl Fn(&Open) -> bool) {
         let open = &mut self.open;
         self.early.retain(|token| {
-            let goes = open.get(token).is_none_or(&holds);
-            if goes {
-                open.remove(token);
+            if !open.get(token).is_none_or(&holds) {
+                return true;
             }
-            !goes
+            if let Some(open) = open.remove(token) {
+                open.asker.answer(Answer::Drop(Drop::Unreachable));
+            }
+            false
         });
     }
 }
@@ -99,6 +101,7 @@ impl Asker {
                 query.reply(&overlay_target_point_t::from(at));
             }
             (Asker::Frame(query), Answer::Router) => query.reply_router(),
+            (Asker::Frame(query), Answer::Drop(why)) if !why.is_known() => query.unknown(),
             (Asker::Packet(query), Answer::Route(to)) => query.reply(&Route {
                 vnet: VnetId(to.vnet.into()),
                 vlan: to.vlan,

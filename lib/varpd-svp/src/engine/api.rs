@@ -296,3 +296,10 @@ pub enum Drop {
     /// The instance is not attached, or was detached meanwhile.
     Detached,
 }
+
+impl Drop {
+    /// Whether the directory said so. Otherwise it may know better.
+    pub fn is_known(self) -> bool {
+        matches!(self, Drop::NotFound | Drop::NoUnderlay | Drop::Nonsense)
+    }
+}

@@ -304,6 +304,32 @@ fn a_varpd_that_is_started_anew_forgets_only_what_is_not_true() {
     );
 }
 
+/// While the directory is away nobody can say what is true: what the kernel knew stays.
+#[test]
+fn a_varpd_that_is_started_anew_without_a_directory_forgets_nothing() {
+    let (mut host, directory) = (host(), Directory::start());
+    host.persist();
+    std::os::unix::fs::symlink(beside_test("libvarpd_svp.so"), host.plugins.join("svp.so"))
+        .unwrap();
+    for n in 1..=3 {
+        directory.put(VNET, n, &format!("192.0.2.{n}:4789"));
+    }
+    connected(&host, LINK, &directory);
+    // Of the last one the directory knows nothing.
+    for n in 1..=4 {
+        remember(&host, n, &format!("192.0.2.{n}:4789"));
+    }
+    directory.behave(Manner::Closes);
+    host.restart();
+    let id = host.client.instance_lookup(LinkId(LINK)).unwrap();
+    // Asked after those four, it is dropped no sooner than they are answered.
+    assert_eq!(place(&host, id, 9), None);
+    directory.behave(Manner::Good);
+    wait_for("an answer", || place(&host, id, 1).is_some());
+    assert_eq!(host.kernel.state().cache_changes, []);
+    assert_eq!(host.kernel.state().links[&LINK].cache.len(), 4);
+}
+
 /// A link that an earlier varpd left degraded is not so because nobody remembers.
 #[test]
 fn a_start_ends_what_an_earlier_varpd_said_of_the_link() {
