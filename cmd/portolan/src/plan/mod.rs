@@ -23,7 +23,7 @@ use crate::index::Index;
 use crate::net::{Mac, octets};
 use crate::record::{Event, Host, LogRecord, Network, Port, Route, RouteKey, Write};
 use crate::store::Revision;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use svp::log::Entry;
 use uuid::Uuid;
@@ -246,16 +246,14 @@ impl<'a> Plan<'a> {
         self.hosts.insert(host.id, Some(host.clone()));
         self.writes.push(Write::Host(host.id, Some(host.clone())));
         if old.is_some() && !self.restore {
-            let ports: Vec<_> = self.on_host(host.id).collect();
-            let guests: BTreeSet<_> = ports.iter().map(|p| (p.vnet, p.mac)).collect();
+            let guests: BTreeSet<_> = self.on_host(host.id).map(|p| (p.vnet, p.mac)).collect();
             for (vnet, mac) in guests {
                 self.tell(&self.members(vnet), &Event::Vl2 { mac, vnet });
+                // One of its ports says where it is, whichever hosts the others name.
+                let ports = self.ports_of(vnet, mac).into_iter().filter(Port::is_guest);
+                let ips = ports.map(|p| p.ip).collect();
+                self.tell_routed(vnet, &ips);
             }
-            let mut routed: BTreeMap<u32, BTreeSet<IpAddr>> = BTreeMap::new();
-            for port in ports.into_iter().filter(Port::is_guest) {
-                routed.entry(port.vnet).or_default().insert(port.ip);
-            }
-            routed.iter().for_each(|(vnet, ips)| self.tell_routed(*vnet, ips));
         }
         Ok(())
     }

@@ -330,6 +330,21 @@ fn a_guest_that_moves_is_followed_by_those_who_route_to_it() {
     assert!(one_told.is_empty() && two_told.is_empty());
 }
 
+/// Where an Ethernet address is, is where its port is that was changed last. A host that gets another underlay address
+/// takes along all addresses of its guests, those as well whose ports name another host.
+#[test]
+fn all_addresses_of_a_guest_are_followed_when_its_host_has_another() {
+    let running = three();
+    running.change(false, vec![attach(7, 8, false), attach(7, 8, true)]);
+    running.change(false, vec![Change::Port(Port { host: id(4), ..guest(8, 2, true) })]);
+    told(&running);
+    let elsewhere = Change::Host(Host { id: id(4), ip: [192, 0, 2, 44].into(), port: 4789 });
+    running.change(false, vec![elsewhere]);
+    let [one_told, ..] = told(&running);
+    assert_eq!(one_told, [false, true].map(|v6| stale(7, 8, one(ip(8, 2, v6)))));
+    assert_eq!(ask(&running, (7, 1), (8, 2), false).unwrap().ul3.ip.octets()[15], 44);
+}
+
 /// A host whose last guest of a network went is told nothing of that network. If one comes back, what the host has
 /// of its routes may be as old as the time it went.
 #[test]
