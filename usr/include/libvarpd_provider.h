@@ -192,6 +192,12 @@ extern const struct bunyan_logger *libvarpd_plugin_bunyan(
 extern void libvarpd_plugin_query_reply(varpd_query_handle_t *, int);
 extern void libvarpd_plugin_arp_reply(varpd_arp_handle_t *, int);
 extern void libvarpd_plugin_dhcp_reply(varpd_dhcp_handle_t *, int);
+/*
+ * Answers a query as well: nobody can say now.  The frame is dropped, and what
+ * the kernel knew of its destination before varpd was started stays.  To be
+ * found with dlsym(3C), too.
+ */
+extern void libvarpd_plugin_query_unknown(varpd_query_handle_t *);
 
 /*
  * Answer a query whose frame asks for an address, with the help of vpo_arp or
