@@ -138,7 +138,7 @@ fn run(words: Vec<String>) -> Result<ExitCode, Fatal> {
             Some(w) if w == "-R" => dir = Some(PathBuf::from(words.next().ok_or(Fatal::Usage)?)),
             Some(w) if w.starts_with("-R") => dir = Some(PathBuf::from(&w[2..])),
             Some(w) if matches!(w.as_str(), "--help" | "-h" | "-?" | "help") => {
-                print!("{}", usage_text());
+                io::stdout().write_all(usage_text().as_bytes()).map_err(Fatal::from)?;
                 return Ok(ExitCode::SUCCESS);
             }
             Some(w) => break w,

@@ -34,6 +34,7 @@ use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
 use host::Modules;
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -136,12 +137,32 @@ pub fn main() -> ExitCode {
     }
     match run(Cli::parse_from(args)) {
         Ok(code) => code,
+        Err(e) if e.is::<ReaderGone>() => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("lab: {e:#}");
             ExitCode::FAILURE
         }
     }
 }
+
+/// Who read standard output has had enough (`lab status | head`): no failure, and nothing to say.
+#[derive(Debug, thiserror::Error)]
+#[error("nobody reads standard output")]
+struct ReaderGone;
+
+/// Prints a line; what [`out!`] stands for.
+fn print(line: std::fmt::Arguments<'_>) -> Result<()> {
+    match writeln!(std::io::stdout(), "{line}") {
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Err(ReaderGone.into()),
+        done => done.context("standard output"),
+    }
+}
+
+/// `println!` whose failure is an error instead of a panic.
+macro_rules! out {
+    ($($arg:tt)*) => { crate::print(format_args!($($arg)*)) };
+}
+use out;
 
 fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
@@ -169,7 +190,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
                     .filter(|l| !l.starts_with("SPDX"))
                     .collect::<Vec<_>>()
                     .join(" ");
-                println!("{name:<15} {about}");
+                out!("{name:<15} {about}")?;
             }
             Ok(ExitCode::SUCCESS)
         }
@@ -178,7 +199,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
                 .iter()
                 .find(|(n, _)| *n == name)
                 .with_context(|| format!("no ready topology {name:?}"))?;
-            print!("{text}");
+            out!("{}", text.trim_end())?;
             Ok(ExitCode::SUCCESS)
         }
     }

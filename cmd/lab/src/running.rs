@@ -5,6 +5,7 @@ use crate::directory;
 use crate::guests;
 use crate::host::{Host, Lifetime, Modules};
 use crate::hosts_file;
+use crate::out;
 use crate::state::{self, LabDir};
 use crate::topology::{self, Topology};
 use anyhow::{Context, Result, bail, ensure};
@@ -87,7 +88,7 @@ pub fn up(file_or_name: &str, netns: bool, modules: &Modules) -> Result<ExitCode
         take_down(&dir, hosts, &spaces);
         return Err(e);
     }
-    println!("lab {} is up in {}", topology.name, dir.path().display());
+    out!("lab {} is up in {}", topology.name, dir.path().display())?;
     for h in &topology.hosts {
         for g in &h.guests {
             let place = if netns {
@@ -95,7 +96,7 @@ pub fn up(file_or_name: &str, netns: bool, modules: &Modules) -> Result<ExitCode
             } else {
                 format!("inside {}", h.name)
             };
-            println!("  guest {} {} ({place})", g.vnic, g.address.join(" "));
+            out!("  guest {} {} ({place})", g.vnic, g.address.join(" "))?;
         }
     }
     let (h, g) = match topology.hosts.iter().find_map(|h| h.guests.first().map(|g| (h, g))) {
@@ -106,13 +107,13 @@ pub fn up(file_or_name: &str, netns: bool, modules: &Modules) -> Result<ExitCode
     let address = target
         .and_then(|t| t.address.first())
         .map_or("ADDRESS", |a| a.split('/').next().unwrap_or(a));
-    println!("try:\n  lab exec {} -- dladm show-overlay", h.name);
+    out!("try:\n  lab exec {} -- dladm show-overlay", h.name)?;
     if netns {
-        println!("  lab exec {} -- ping -c 3 {address}", g.vnic);
+        out!("  lab exec {} -- ping -c 3 {address}", g.vnic)?;
     } else {
-        println!("  lab exec {} -- fkadm guest ping {} {address}", h.name, g.vnic);
+        out!("  lab exec {} -- fkadm guest ping {} {address}", h.name, g.vnic)?;
     }
-    println!("  lab down {}", topology.name);
+    out!("  lab down {}", topology.name)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -181,7 +182,7 @@ pub fn down(name: &str) -> Result<ExitCode> {
     for c in &complaints {
         eprintln!("lab: {c}");
     }
-    println!("lab {name} is down");
+    out!("lab {name} is down")?;
     Ok(if complaints.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -214,35 +215,36 @@ pub fn status(json: bool) -> Result<ExitCode> {
         }));
     }
     if json {
-        println!("{}", serde_json::to_string_pretty(&all)?);
+        out!("{}", serde_json::to_string_pretty(&all)?)?;
     } else if all.is_empty() {
-        println!("no lab is up");
+        out!("no lab is up")?;
     } else {
-        print_status(&all);
+        print_status(&all)?;
     }
     Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn print_status(labs: &[serde_json::Value]) {
+fn print_status(labs: &[serde_json::Value]) -> Result<()> {
     let text = |v: &serde_json::Value| v.as_str().unwrap_or("--").to_owned();
     let list = |v: &serde_json::Value| v.as_array().cloned().unwrap_or_default();
     for lab in labs {
-        println!("lab {}", text(&lab["name"]));
+        out!("lab {}", text(&lab["name"]))?;
         for h in list(&lab["hosts"]) {
             let state = if h["running"] == true { "running" } else { "NOT RUNNING" };
-            println!("  host {:<12} {state:<12} {}", text(&h["name"]), text(&h["root"]));
+            out!("  host {:<12} {state:<12} {}", text(&h["name"]), text(&h["root"]))?;
         }
         for g in list(&lab["guests"]) {
             let addresses: Vec<_> = list(&g["address"]).iter().map(text).collect();
-            println!(
+            out!(
                 "  guest {:<11} on {}, over {}: {}",
                 text(&g["name"]),
                 text(&g["host"]),
                 text(&g["over"]),
                 addresses.join(" ")
-            );
+            )?;
         }
     }
+    Ok(())
 }
 
 /// Runs a command on a host of a lab, or in the namespace of a guest. Its exit status is ours.

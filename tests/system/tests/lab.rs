@@ -2,6 +2,7 @@
 //! The lab as a user meets it: the demo, its interruption, labs that stay up, and wrong input.
 
 use serde_json::Value;
+use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -234,6 +235,20 @@ fn an_interrupted_demo_cleans_up() {
     assert_eq!(status.code(), Some(130));
     assert_eq!(home.left(), Vec::<PathBuf>::new());
     assert_eq!(processes(home.dir()), Vec::<i32>::new());
+}
+
+#[test]
+fn a_demo_whose_reader_has_enough_cleans_up_and_says_nothing() {
+    let home = Home::new();
+    let mut demo = home.lab(&["demo", "--tcp", "100000"]);
+    let mut demo = demo.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();
+    lines.find(|l| l.as_ref().is_ok_and(|l| l.contains("starting 3 hosts"))).unwrap().unwrap();
+    drop(lines);
+    let out = demo.wait_with_output().unwrap();
+    assert!(out.status.success() && out.stderr.is_empty(), "{out:?}");
+    assert_eq!(home.left(), Vec::<PathBuf>::new());
+    assert_eq!(processes(&home.0), Vec::<i32>::new());
 }
 
 #[test]

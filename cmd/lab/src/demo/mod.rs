@@ -14,6 +14,7 @@ pub use routed::{Show as Routed, demo as routed};
 use crate::guests::{self, PingReport, TcpReport};
 use crate::host::{Host, Modules};
 use crate::hosts_file;
+use crate::out;
 use anyhow::{Context, Result, bail, ensure};
 use layers::{Captured, Layers};
 use stage::{Interrupt, Progress, Stage, own_topology, staged};
@@ -277,7 +278,7 @@ fn plain(prefix: &str) -> Result<IpAddr> {
 
 fn report(p: &Progress, s: &Summary) -> Result<()> {
     if p.json {
-        println!("{}", serde_json::to_string_pretty(s)?);
+        out!("{}", serde_json::to_string_pretty(s)?)?;
         return Ok(());
     }
     let drops = if s.drops.is_empty() {
@@ -285,28 +286,27 @@ fn report(p: &Progress, s: &Summary) -> Result<()> {
     } else {
         s.drops.iter().map(|(k, v)| format!("{k} {v}")).collect::<Vec<_>>().join(", ")
     };
-    println!("\nsummary");
+    out!("\nsummary")?;
     for h in &s.hosts {
-        println!("  host {}  underlay {}  guest {}", h.name, h.underlay, h.guest);
+        out!("  host {}  underlay {}  guest {}", h.name, h.underlay, h.guest)?;
     }
-    println!(
+    out!(
         "  ping      {} sent, {} received, average {:.0} us",
         s.ping.sent, s.ping.received, s.ping.rtt_us.avg
-    );
-    println!("  tcp       {} bytes intact, {:.2} Gb/s", s.tcp.bytes, s.tcp.gbps);
+    )?;
+    out!("  tcp       {} bytes intact, {:.2} Gb/s", s.tcp.bytes, s.tcp.gbps)?;
     if let Some(m) = &s.misses {
-        println!("  lookups   {m}");
+        out!("  lookups   {m}")?;
     }
     if let Some(l) = &s.lost {
-        println!("  lost      {l}");
+        out!("  lost      {l}")?;
     }
     if let Some(m) = &s.moved {
-        println!("  moved     {m}");
+        out!("  moved     {m}")?;
     }
     // A question that varpd answers goes no further.
     let answered =
         if s.plugin == "direct" { "" } else { " (lookup_drop: questions that varpd answered)" };
-    println!("  dropped   {drops}{answered}");
-    println!("  time      {:.1} s", s.seconds);
-    Ok(())
+    out!("  dropped   {drops}{answered}")?;
+    out!("  time      {:.1} s", s.seconds)
 }

@@ -16,6 +16,7 @@ use crate::directory::{self, Change};
 use crate::guests;
 use crate::host::{Host, Modules};
 use crate::topology::Topology;
+use crate::out;
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -90,9 +91,9 @@ pub fn demo(what: &Show, modules: &Modules) -> Result<ExitCode> {
     let Some(mut summary) = shown else { return Ok(ExitCode::from(INTERRUPTED)) };
     summary.seconds = p.seconds();
     if p.json {
-        println!("{}", serde_json::to_string_pretty(&summary)?);
+        out!("{}", serde_json::to_string_pretty(&summary)?)?;
     } else {
-        report(&summary);
+        report(&summary)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -270,19 +271,19 @@ impl std::fmt::Display for Detaching {
     }
 }
 
-fn report(s: &Summary) {
-    println!("\nsummary");
-    println!("  networks  {}", s.networks.join(", "));
-    println!("  attached  {}", s.attaching);
-    println!("  detached  {}", s.detaching);
+fn report(s: &Summary) -> Result<()> {
+    out!("\nsummary")?;
+    out!("  networks  {}", s.networks.join(", "))?;
+    out!("  attached  {}", s.attaching)?;
+    out!("  detached  {}", s.detaching)?;
     let Seen { received, datagrams, crossed, refused, wrong, .. } = &s.packets;
-    println!(
+    out!(
         "  packets   {received} came to guests, {crossed} of them from another network; {datagrams} datagrams"
-    );
-    println!(
+    )?;
+    out!(
         "            {refused} were sent to networks that are not attached; {wrong} crossed wrongly"
-    );
+    )?;
     let drops: Vec<String> = s.drops.iter().map(|(why, n)| format!("{why} {n}")).collect();
-    println!("  dropped   {}", if drops.is_empty() { "none".into() } else { drops.join(", ") });
-    println!("  time      {:.1} s", s.seconds);
+    out!("  dropped   {}", if drops.is_empty() { "none".into() } else { drops.join(", ") })?;
+    out!("  time      {:.1} s", s.seconds)
 }

@@ -7,7 +7,10 @@ use crate::host::{Daemon, Host, Lifetime, Modules};
 use crate::running::make_links;
 use crate::state::LabDir;
 use crate::topology::{READY, Topology};
+use crate::{ReaderGone, out};
 use anyhow::{Context, Result, ensure};
+use rustix::process::{Signal, getpid, kill_process};
+use std::cell::Cell;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -26,7 +29,8 @@ pub struct Stage<'a> {
 /// Brings up a topology, shows it, and takes it down. `None` if the user interrupted it.
 ///
 /// # Errors
-/// Something did not work. All that was started is stopped and removed all the same.
+/// Something did not work, or nobody reads what is said ([`ReaderGone`]). All that was started is stopped and removed
+/// all the same.
 pub fn staged<T>(
     p: &Progress,
     t: &Topology,
@@ -50,6 +54,9 @@ pub fn staged<T>(
     }
     let kept_logs = if result.is_err() && !stop.came() { logs(&hosts) } else { String::new() };
     dir.remove()?;
+    if p.unread.get() {
+        return Err(ReaderGone.into());
+    }
     if stop.came() {
         p.say("interrupted; everything is removed");
         return Ok(None);
@@ -131,12 +138,14 @@ pub struct Progress {
     /// The result is JSON.
     pub json: bool,
     start: Instant,
+    /// Nobody reads it any more.
+    unread: Cell<bool>,
 }
 
 impl Progress {
     /// From now on.
     pub fn start(json: bool) -> Progress {
-        Progress { json, start: Instant::now() }
+        Progress { json, start: Instant::now(), unread: Cell::new(false) }
     }
 
     /// Seconds since its start.
@@ -149,7 +158,11 @@ impl Progress {
         if self.json {
             eprintln!("{text}");
         } else {
-            println!("{text}");
+            let told = out!("{text}");
+            if told.is_err() && !self.unread.replace(true) {
+                // What is running ends as it does with Ctrl-C, and is cleaned up.
+                let _ = kill_process(getpid(), Signal::INT);
+            }
         }
     }
 
@@ -200,7 +213,7 @@ impl Interrupt {
                 g.0 = true;
                 for d in g.1.iter().rev().filter(|d| d.alive()) {
                     if let Some(pid) = rustix::process::Pid::from_raw(d.pid) {
-                        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+                        let _ = kill_process(pid, Signal::TERM);
                     }
                 }
             }

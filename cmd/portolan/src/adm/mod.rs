@@ -105,7 +105,7 @@ fn port(client: &Client, out: &Output, command: PortCommand) -> Result<()> {
         }
         PortCommand::Show { vnet, ip } => {
             let port: Port = serde_json::from_value(client.get(&path(vnet, ip))?)?;
-            out.ports_head();
+            out.ports_head()?;
             out.ports(&[port])
         }
         PortCommand::Set { vnet, ip, mac, host, vlan, router } => {
@@ -124,7 +124,7 @@ fn port(client: &Client, out: &Output, command: PortCommand) -> Result<()> {
 
 /// Page by page, so that a million ports need no more memory than a thousand.
 fn list_ports(client: &Client, out: &Output, vnet: u32, query: &str) -> Result<()> {
-    out.ports_head();
+    out.ports_head()?;
     let mut after = String::new();
     loop {
         let path = format!("/api/v1/networks/{vnet}/ports?limit=1000{query}{after}");

@@ -120,10 +120,14 @@ impl Output {
         self.table(list, &columns)
     }
 
-    pub fn ports_head(&self) {
+    pub fn ports_head(&self) -> Result<()> {
         if !self.json {
-            println!("{:<8}  {:<24}  {:<17}  {:<36}  VLAN", "NETWORK", "IP", "ETHERNET", "HOST");
+            let head = ["NETWORK", "IP", "ETHERNET", "HOST"];
+            let [network, ip, mac, host] = head;
+            let mut out = std::io::stdout();
+            writeln!(out, "{network:<8}  {ip:<24}  {mac:<17}  {host:<36}  VLAN")?;
         }
+        Ok(())
     }
 
     pub fn ports(&self, ports: &[Port]) -> Result<()> {
