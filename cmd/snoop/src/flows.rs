@@ -9,7 +9,7 @@
 //! A bare packet does not say which network it is of; it counts for the flow with its addresses,
 //! protocol and ports, if there is only one such.
 
-use crate::decode::Layer;
+use crate::decode::{Layer, frames};
 use crate::names::Hosts;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -94,7 +94,7 @@ fn ends(frame: &[Layer<'_>]) -> Option<(IpAddr, IpAddr)> {
 impl Flows {
     /// Counts a packet of `bytes` with these layers.
     pub fn add(&mut self, layers: &[Layer<'_>], bytes: usize) {
-        let mut frames = layers.split_inclusive(|l| matches!(l, Layer::Vxlan(_)));
+        let mut frames = frames(layers);
         let (first, second) = (frames.next().unwrap_or_default(), frames.next());
         let full = self.bare.len() + self.wrapped.len() >= MOST;
         let outer = match (first.last(), ends(first)) {

@@ -46,17 +46,3 @@ impl<'a> Cursor<'a> {
         self.array::<16>().map(Ipv6Addr::from)
     }
 }
-
-/// Internet checksum (RFC 1071) of `bytes`; 0 if a checksum among them is right.
-pub fn checksum(bytes: &[u8]) -> u16 {
-    let word = |c: &[u8]| match *c {
-        [high, low] => u64::from(u16::from_be_bytes([high, low])),
-        [high] => u64::from(u16::from_be_bytes([high, 0])),
-        _ => 0,
-    };
-    let mut sum = bytes.chunks(2).map(word).fold(0, u64::saturating_add);
-    while sum > 0xffff {
-        sum = (sum & 0xffff).saturating_add(sum >> 16);
-    }
-    !(sum as u16)
-}

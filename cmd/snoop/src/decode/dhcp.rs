@@ -54,15 +54,8 @@ impl<'a> Dhcp<'a> {
     }
 
     fn name(&self) -> &'static str {
-        match (self.option(53), self.op) {
-            (Some([1]), _) => "DISCOVER",
-            (Some([2]), _) => "OFFER",
-            (Some([3]), _) => "REQUEST",
-            (Some([4]), _) => "DECLINE",
-            (Some([5]), _) => "ACK",
-            (Some([6]), _) => "NAK",
-            (Some([7]), _) => "RELEASE",
-            (Some([8]), _) => "INFORM",
+        match (self.option(53).and_then(kind), self.op) {
+            (Some(kind), _) => kind,
             (_, 1) => "BOOTP request",
             (_, 2) => "BOOTP reply",
             _ => "unknown message",
@@ -109,6 +102,66 @@ fn option<'a>(c: &mut Cursor<'a>) -> Option<(u8, &'a [u8])> {
     }
 }
 
+/// What a message is, by its option 53.
+fn kind(value: &[u8]) -> Option<&'static str> {
+    const KINDS: [&str; 8] =
+        ["DISCOVER", "OFFER", "REQUEST", "DECLINE", "ACK", "NAK", "RELEASE", "INFORM"];
+    let [n] = *value else { return None };
+    KINDS.get(usize::from(n).checked_sub(1)?).copied()
+}
+
+/// Codes of options, as they are asked for.
+fn numbers(value: &[u8]) -> String {
+    value.iter().map(u8::to_string).collect::<Vec<_>>().join(" ")
+}
+
+/// Routes with as many bytes of each network as count (RFC 3442).
+fn routes(value: &[u8]) -> Option<String> {
+    let mut c = Cursor(value);
+    let mut routes = Vec::new();
+    while let Some(bits) = c.u8() {
+        let bytes = c.take(usize::from(bits.min(33)).div_ceil(8))?;
+        let mut net = [0; 4];
+        net.get_mut(..bytes.len())?.copy_from_slice(bytes);
+        routes.push(format!("{}/{bits} by {}", Ipv4Addr::from(net), c.v4()?));
+    }
+    Some(routes.join(", "))
+}
+
+/// Names of domains (RFC 3397), which may end as an earlier one does.
+fn names(value: &[u8]) -> Option<String> {
+    let mut c = Cursor(value);
+    let mut names = Vec::new();
+    while !c.0.is_empty() {
+        let (mut name, mut at) = (Vec::new(), c);
+        // A pointer goes back, so it comes to an end; only up to the first is the name here.
+        let mut before = value.len();
+        let mut own = true;
+        loop {
+            match at.u8()? {
+                0 => break,
+                n if n & 0xc0 == 0xc0 => {
+                    let to = usize::from(u16::from_be_bytes([n & 0x3f, at.u8()?]));
+                    if own {
+                        (c, own) = (at, false);
+                    }
+                    if to >= before {
+                        return None;
+                    }
+                    before = to;
+                    at = Cursor(value.get(to..)?);
+                }
+                n => name.push(String::from_utf8_lossy(at.take(n.into())?).into_owned()),
+            }
+        }
+        if own {
+            c = at;
+        }
+        names.push(name.join("."));
+    }
+    Some(names.join(" "))
+}
+
 /// An option by its name, if it is one that networks are made of.
 fn shown(code: u8, value: &[u8]) -> Fields {
     let f = Fields::default();
@@ -123,6 +176,7 @@ fn shown(code: u8, value: &[u8]) -> Fields {
         _ => None,
     };
     let text = |value: &[u8]| Some(String::from_utf8_lossy(value).into_owned());
+    let seconds = |value: &[u8]| number(value).map(|n| n.to_string());
     let known = match code {
         1 => ips(value).map(|v| ("netmask", v)),
         3 => ips(value).map(|v| ("routers", v)),
@@ -130,9 +184,22 @@ fn shown(code: u8, value: &[u8]) -> Fields {
         12 => text(value).map(|v| ("host_name", v)),
         15 => text(value).map(|v| ("domain", v)),
         26 => number(value).map(|v| ("mtu", v.to_string())),
+        28 => ips(value).map(|v| ("broadcast", v)),
+        33 => ips(value).map(|v| ("static_routes", v)),
+        42 => ips(value).map(|v| ("time_servers", v)),
         50 => ips(value).map(|v| ("requested_ip", v)),
-        51 => number(value).map(|v| ("lease_seconds", v.to_string())),
+        51 => seconds(value).map(|v| ("lease_seconds", v)),
+        53 => kind(value).map(|v| ("message_type", v.to_owned())),
         54 => ips(value).map(|v| ("server", v)),
+        55 => Some(("asked_for", numbers(value))),
+        56 => text(value).map(|v| ("text", v)),
+        57 => number(value).map(|v| ("longest_message", v.to_string())),
+        58 => seconds(value).map(|v| ("renew_after_seconds", v)),
+        59 => seconds(value).map(|v| ("rebind_after_seconds", v)),
+        60 => text(value).map(|v| ("vendor_class", v)),
+        61 => Some(("client_id", hex(value))),
+        119 => names(value).map(|v| ("search_domains", v)),
+        121 => routes(value).map(|v| ("routes", v)),
         _ => None,
     };
     match known {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! ICMP (RFC 792) and ICMPv6 (RFC 4443) with neighbour discovery (RFC 4861).
 
+use super::checksum::Sum;
 use super::cursor::Cursor;
 use super::ip::{Ipv4, Ipv6, protocol};
 use crate::field::Fields;
@@ -27,6 +28,8 @@ pub struct Icmp {
     pub code: u8,
     /// As received.
     pub checksum: u16,
+    /// What it says.
+    pub sum: Sum,
     /// What follows.
     pub body: Body,
 }
@@ -72,8 +75,8 @@ pub enum Body {
     Other,
 }
 
-/// An option of neighbour discovery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// An option of neighbour discovery (RFC 4861; RFC 4191 for routes, RFC 8106 for name servers).
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NdOption {
     /// Of the sender.
     SourceMac(MacAddr),
@@ -85,11 +88,33 @@ pub enum NdOption {
         address: Ipv6Addr,
         /// 0 to 128.
         bits: u8,
+        /// On the link, for addresses: the highest two bits.
+        flags: u8,
         /// Seconds.
         valid: u32,
+        /// Seconds for which addresses of it are taken for new connections.
+        preferred: u32,
     },
+    /// Source, destination and protocol of the packet that is redirected, if they are there.
+    Redirected(Option<(IpAddr, IpAddr, u8)>),
     /// Bytes.
     Mtu(u32),
+    /// A network that the router leads to.
+    Route {
+        /// With `bits`.
+        address: Ipv6Addr,
+        /// 0 to 128.
+        bits: u8,
+        /// Seconds.
+        lifetime: u32,
+    },
+    /// Whom to ask for names.
+    NameServers {
+        /// Seconds.
+        lifetime: u32,
+        /// At least one.
+        servers: Vec<Ipv6Addr>,
+    },
     /// Any other kind.
     Other(u8),
 }
@@ -110,13 +135,29 @@ impl NdOption {
             (1, 1) => NdOption::SourceMac(o.mac()?),
             (2, 1) => NdOption::TargetMac(o.mac()?),
             (3, 4) => {
-                let (bits, _flags, valid) = (o.u8()?, o.u8()?, o.u32()?);
-                o.take(8)?;
-                NdOption::Prefix { address: o.v6()?, bits, valid }
+                let (bits, flags, valid, preferred) = (o.u8()?, o.u8()?, o.u32()?, o.u32()?);
+                o.take(4)?;
+                NdOption::Prefix { address: o.v6()?, bits, flags, valid, preferred }
+            }
+            (4, _) => {
+                o.take(6)?;
+                NdOption::Redirected(about(o.0))
             }
             (5, 1) => {
                 o.take(2)?;
                 NdOption::Mtu(o.u32()?)
+            }
+            (24, 1..=3) => {
+                let (bits, _preference, lifetime) = (o.u8()?, o.u8()?, o.u32()?);
+                let mut address = [0; 16];
+                address.get_mut(..o.0.len())?.copy_from_slice(o.0);
+                NdOption::Route { address: address.into(), bits, lifetime }
+            }
+            (25, 3..) => {
+                o.take(2)?;
+                let lifetime = o.u32()?;
+                let servers = std::iter::from_fn(|| o.v6()).collect();
+                NdOption::NameServers { lifetime, servers }
             }
             _ => NdOption::Other(kind),
         };
@@ -125,14 +166,28 @@ impl NdOption {
 
     fn fields(&self) -> Fields {
         let f = Fields::default();
-        match *self {
-            NdOption::SourceMac(mac) => f.with("source_mac", mac),
-            NdOption::TargetMac(mac) => f.with("target_mac", mac),
-            NdOption::Prefix { address, bits, valid } => {
-                f.with("prefix", format!("{address}/{bits}")).with("valid", valid)
+        match self {
+            NdOption::SourceMac(mac) => f.with("source_mac", *mac),
+            NdOption::TargetMac(mac) => f.with("target_mac", *mac),
+            NdOption::Prefix { address, bits, flags, valid, preferred } => f
+                .with("prefix", format!("{address}/{bits}"))
+                .with("on_link", flags & 0x80 != 0)
+                .with("autonomous", flags & 0x40 != 0)
+                .with("valid_seconds", *valid)
+                .with("preferred_seconds", *preferred),
+            NdOption::Redirected(packet) => f
+                .maybe("about_source", packet.map(|p| p.0))
+                .maybe("about_destination", packet.map(|p| p.1))
+                .maybe("about_protocol", packet.map(|p| p.2)),
+            NdOption::Mtu(n) => f.with("mtu", *n),
+            NdOption::Route { address, bits, lifetime } => {
+                f.with("route", format!("{address}/{bits}")).with("lifetime", *lifetime)
             }
-            NdOption::Mtu(n) => f.with("mtu", n),
-            NdOption::Other(kind) => f.with("kind", kind),
+            NdOption::NameServers { lifetime, servers } => {
+                let servers: Vec<_> = servers.iter().map(Ipv6Addr::to_string).collect();
+                f.with("name_servers", servers.join(" ")).with("lifetime", *lifetime)
+            }
+            NdOption::Other(kind) => f.with("kind", *kind),
         }
     }
 }
@@ -168,7 +223,7 @@ impl Icmp {
             }
             _ => Body::Other,
         };
-        Some(Icmp { version, kind, code, checksum, body })
+        Some(Icmp { version, kind, code, checksum, sum: Sum::Unchecked, body })
     }
 
     /// What people call it.
@@ -235,7 +290,8 @@ impl Icmp {
             .with("type", self.kind)
             .with("code", self.code)
             .with("meaning", self.name())
-            .hex("checksum", self.checksum, 4);
+            .hex("checksum", self.checksum, 4)
+            .with("checksum_state", self.sum.to_string());
         match &self.body {
             Body::Echo { id, seq } => f.with("id", *id).with("sequence", *seq),
             Body::About { packet, word } => {

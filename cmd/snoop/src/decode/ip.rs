@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! IPv4 (RFC 791), IPv6 and its extension headers (RFC 8200).
 
-use super::cursor::{Cursor, checksum};
+use super::checksum::{self, Sum};
+use super::cursor::Cursor;
+use super::fragment::Fragment;
 use crate::field::Fields;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -49,29 +51,6 @@ pub mod protocol {
     }
 }
 
-/// Where a fragment belongs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fragment {
-    /// Of the packet.
-    pub id: u32,
-    /// Bytes before this one's.
-    pub offset: u16,
-    /// Whether there are some behind.
-    pub more: bool,
-}
-
-impl Fragment {
-    /// A whole packet is the one fragment of itself.
-    fn real(self) -> Option<Fragment> {
-        (self.more || self.offset != 0).then_some(self)
-    }
-
-    fn text(&self) -> String {
-        let more = if self.more { ", more follow" } else { "" };
-        format!("fragment of {} at {}{more}", self.id, self.offset)
-    }
-}
-
 /// An IPv4 header, 20 to 60 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ipv4<'a> {
@@ -95,8 +74,8 @@ pub struct Ipv4<'a> {
     pub length: u16,
     /// As received.
     pub checksum: u16,
-    /// Whether the checksum is right.
-    pub checksum_ok: bool,
+    /// What the checksum says of the header. A network card that is to make it finds 0 there.
+    pub sum: Sum,
     /// 0 to 40 bytes.
     pub options: &'a [u8],
 }
@@ -140,10 +119,19 @@ impl<'a> Ipv4<'a> {
             fragment: fragment.real(),
             length,
             checksum: sum,
-            checksum_ok: checksum(bytes.get(..header)?) == 0,
+            sum: match (checksum::header(bytes.get(..header)?), sum) {
+                (Sum::Wrong, 0) => Sum::Unfinished,
+                (told, _) => told,
+            },
             options,
         };
         Some(Ok((ip, payload)))
+    }
+
+    /// Whether `payload`, which came with the header, is all of it.
+    pub(super) fn holds(&self, payload: &[u8]) -> bool {
+        let header = self.options.len().saturating_add(20);
+        payload.len().saturating_add(header) == usize::from(self.length)
     }
 
     pub(super) fn summary(&self) -> String {
@@ -168,7 +156,7 @@ impl<'a> Ipv4<'a> {
             .with("ttl", self.ttl)
             .with("protocol", self.protocol)
             .hex("checksum", self.checksum, 4)
-            .with("checksum_right", self.checksum_ok)
+            .with("checksum_state", self.sum.to_string())
             .with("options_length", self.options.len())
     }
 }

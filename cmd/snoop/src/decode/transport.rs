@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! TCP (RFC 9293) and UDP (RFC 768), and VXLAN (RFC 7348), which is as short.
 
+use super::checksum::Sum;
 use super::cursor::Cursor;
 use crate::field::Fields;
 
@@ -30,6 +31,8 @@ pub struct Tcp<'a> {
     pub window: u16,
     /// As received.
     pub checksum: u16,
+    /// What it says.
+    pub sum: Sum,
     /// 0 to 40 bytes.
     pub options: &'a [u8],
     /// Bytes behind the header, as far as they are there.
@@ -59,7 +62,18 @@ impl<'a> Tcp<'a> {
         };
         let options = c.take(options)?;
         let payload = c.0.len();
-        Some(Ok(Tcp { src, dst, seq, ack, flags, window, checksum, options, payload }))
+        Some(Ok(Tcp {
+            src,
+            dst,
+            seq,
+            ack,
+            flags,
+            window,
+            checksum,
+            sum: Sum::Unchecked,
+            options,
+            payload,
+        }))
     }
 
     /// Names of the flags that are set.
@@ -93,6 +107,7 @@ impl<'a> Tcp<'a> {
             .with("flags", self.flags())
             .with("window", self.window)
             .hex("checksum", self.checksum, 4)
+            .with("checksum_state", self.sum.to_string())
             .with("options_length", self.options.len())
             .with("payload_length", self.payload)
     }
@@ -107,14 +122,17 @@ pub struct Udp {
     pub dst: u16,
     /// Of header and payload; 0 of a datagram that is still to be segmented.
     pub length: u16,
-    /// As received; 0 for none over IPv4.
+    /// As received; 0 for none.
     pub checksum: u16,
+    /// What it says.
+    pub sum: Sum,
 }
 
 impl Udp {
     /// The header; what is left in `c` is the payload as far as it is there.
     pub(super) fn decode(c: &mut Cursor<'_>) -> Option<Result<Udp, String>> {
-        let udp = Udp { src: c.u16()?, dst: c.u16()?, length: c.u16()?, checksum: c.u16()? };
+        let (src, dst, length, checksum) = (c.u16()?, c.u16()?, c.u16()?, c.u16()?);
+        let udp = Udp { src, dst, length, checksum, sum: Sum::Unchecked };
         let payload = match (udp.length, usize::from(udp.length).checked_sub(8)) {
             (0, _) => c.0,
             (n, None) => return Some(Err(format!("{n} bytes with a header of 8"))),
@@ -134,6 +152,7 @@ impl Udp {
             .with("destination_port", self.dst)
             .with("length", self.length)
             .hex("checksum", self.checksum, 4)
+            .with("checksum_state", self.sum.to_string())
     }
 }
 

@@ -4,7 +4,7 @@
 use super::{Protocol, Side, Test};
 use crate::decode::icmp::{Icmp, Version};
 use crate::decode::link::{Ipnet, ethertype};
-use crate::decode::{Layer, ip};
+use crate::decode::{Layer, Layers, ip};
 use crate::packet::Packet;
 use overlay_abi::ids::MacAddr;
 use std::net::IpAddr;
@@ -89,7 +89,7 @@ fn ethertypes(layer: &Layer<'_>) -> Option<u16> {
 }
 
 impl Test {
-    pub(super) fn is_true(&self, packet: &Packet, layers: &[Layer<'_>]) -> bool {
+    pub(super) fn is_true(&self, packet: &Packet, layers: &Layers<'_>) -> bool {
         let any = |is: &dyn Fn(&Layer<'_>) -> bool| layers.iter().any(is);
         match self {
             Test::Protocol(p) => any(&|l| p.is(l)),
@@ -135,9 +135,7 @@ impl Test {
                 Layer::Extension(e) => e.fragment.is_some_and(|f| f.offset != 0),
                 _ => false,
             }),
-            Test::Greater(n) => packet.length > *n,
-            Test::Less(n) => packet.length < *n,
-            Test::Length(n) => packet.length == *n,
+            Test::Compare(relation, left, right) => relation.holds(left, right, packet, layers),
         }
     }
 }

@@ -4,21 +4,29 @@
 //! ```text
 //!   or      = and ("or" and)*
 //!   and     = not (["and"] not)*                     words behind each other are an "and"
-//!   not     = ("not" | "!") not | "(" or ")" | test
+//!   not     = ("not" | "!") not | compare
+//!   compare = sum [("=" | "!=" | "<" | "<=" | ">" | ">=") sum]
+//!   sum     = product (("+" | "-" | "|" | "^") product)*
+//!   product = item (("*" | "/" | "%" | "&") item)*
+//!   item    = "(" or ")" | test | N | "-" item | "length" | base "[" sum [":" (1 | 2 | 4)] "]"
 //!   test    = [side] (["host"] HOST | "net" NET | "port" PORT | "ether" MAC | "zone" ZONE)
 //!           | ("tcp" | "udp") [[side] "port" PORT]
 //!           | protocol | "vnet" [ID] | "vlan" | "vlan-id" ID | "ethertype" N
-//!           | "broadcast" | "multicast" | "nofrag" | "greater" N | "less" N | "length" N
+//!           | "broadcast" | "multicast" | "nofrag" | "greater" N | "less" N
 //!   side    = "from" | "src" | "to" | "dst"
 //! ```
 //!
-//! A test is true of a packet if it is true of one of its layers, those of a frame in VXLAN too.
+//! A test is true of a packet if it is true of one of its layers, those of a frame in VXLAN too; a
+//! comparison, if it is true of one of its frames ([`number`]).
 
 mod eval;
+pub mod number;
 mod parse;
+mod words;
 
-use crate::decode::Layer;
+use crate::decode::Layers;
 use crate::packet::Packet;
+use number::{Number, Relation};
 use overlay_abi::ids::MacAddr;
 use std::net::IpAddr;
 
@@ -91,9 +99,7 @@ pub enum Test {
     Broadcast,
     Multicast,
     NoFragment,
-    Greater(usize),
-    Less(usize),
-    Length(usize),
+    Compare(Relation, Number, Number),
 }
 
 /// An expression.
@@ -139,7 +145,7 @@ impl Filter {
 
     /// Whether it is true of a packet, which has these layers.
     #[must_use]
-    pub fn is_true(&self, packet: &Packet, layers: &[Layer<'_>]) -> bool {
+    pub fn is_true(&self, packet: &Packet, layers: &Layers<'_>) -> bool {
         match self {
             Filter::And(all) => all.iter().all(|f| f.is_true(packet, layers)),
             Filter::Or(any) => any.iter().any(|f| f.is_true(packet, layers)),

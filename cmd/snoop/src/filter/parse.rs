@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! From words to a filter, by recursive descent.
 
+use super::number::{Base, Number, Operation, Relation};
+use super::words::{is_sign, words};
 use super::{Error, Filter, Names, Net, Protocol, Side, Test};
 use overlay_abi::ids::MacAddr;
 use std::iter::Peekable;
@@ -10,44 +12,37 @@ use std::vec::IntoIter;
 
 /// Deepest nesting of parentheses and "not"; more is an error, not the end of the stack.
 const DEEPEST: usize = 100;
+/// Most operations with numbers.
+const LONGEST: usize = 256;
 
 /// Words that begin something else than the name of a host.
-const RESERVED: &[&str] = &["and", "or", "not", "!", "(", ")", ","];
+const RESERVED: &[&str] = &["and", "or", "not"];
 
 pub(super) fn filter(text: &str, names: &dyn Names) -> Result<Filter, Error> {
-    let mut parser = Parser { words: words(text).into_iter().peekable(), names, depth: 0 };
+    let words = words(text).into_iter().peekable();
+    let mut parser = Parser { words, names, depth: 0, operations: 0 };
     if parser.words.peek().is_none() {
         return Ok(Filter::And(Vec::new()));
     }
-    let filter = parser.or()?;
+    let item = parser.or()?;
+    let filter = parser.truth(item)?;
     match parser.words.next() {
         None => Ok(filter),
         at => Err(Error { why: "\"and\", \"or\" or the end expected".into(), at }),
     }
 }
 
-/// Words are between blanks; parentheses, `!` and commas are words of their own.
-fn words(text: &str) -> Vec<String> {
-    let mut words = Vec::new();
-    for part in text.split_whitespace() {
-        for word in part.split_inclusive(['(', ')', '!', ',']) {
-            match word.char_indices().next_back() {
-                Some((at, c)) if "()!,".contains(c) => {
-                    let (word, mark) = word.split_at(at);
-                    words.extend([word, mark].map(str::to_owned));
-                }
-                _ => words.push(word.to_owned()),
-            }
-        }
-    }
-    words.retain(|w| !w.is_empty());
-    words
+/// What a part of an expression is.
+enum Item {
+    Truth(Filter),
+    Number(Number),
 }
 
 struct Parser<'a> {
     words: Peekable<IntoIter<String>>,
     names: &'a dyn Names,
     depth: usize,
+    operations: usize,
 }
 
 impl Parser<'_> {
@@ -55,46 +50,165 @@ impl Parser<'_> {
         self.words.next_if(|w| any.contains(&w.as_str())).is_some()
     }
 
-    fn or(&mut self) -> Result<Filter, Error> {
-        let mut any = vec![self.and()?];
+    fn or(&mut self) -> Result<Item, Error> {
+        let first = self.and()?;
+        if !self.words.peek().is_some_and(|w| ["or", ","].contains(&w.as_str())) {
+            return Ok(first);
+        }
+        let mut any = vec![self.truth(first)?];
         while self.next_is(&["or", ","]) {
-            any.push(self.and()?);
+            let next = self.and()?;
+            any.push(self.truth(next)?);
         }
-        Ok(if any.len() == 1 { any.remove(0) } else { Filter::Or(any) })
+        Ok(Item::Truth(Filter::Or(any)))
     }
 
-    fn and(&mut self) -> Result<Filter, Error> {
-        let mut all = vec![self.not()?];
-        loop {
-            let said = self.next_is(&["and"]);
-            let more = self.words.peek().is_some_and(|w| !["or", ",", ")"].contains(&w.as_str()));
-            if !said && !more {
-                break;
-            }
-            all.push(self.not()?);
+    fn and(&mut self) -> Result<Item, Error> {
+        let mut all = Vec::new();
+        let mut item = self.not()?;
+        let ends = |w: &String| ["or", ",", ")", "]", ":"].contains(&w.as_str());
+        while !self.words.peek().is_none_or(ends) {
+            all.push(self.truth(item)?);
+            self.next_is(&["and"]);
+            item = self.not()?;
         }
-        Ok(if all.len() == 1 { all.remove(0) } else { Filter::And(all) })
+        if all.is_empty() {
+            return Ok(item);
+        }
+        all.push(self.truth(item)?);
+        Ok(Item::Truth(Filter::And(all)))
     }
 
-    fn not(&mut self) -> Result<Filter, Error> {
+    fn not(&mut self) -> Result<Item, Error> {
+        if !self.next_is(&["not", "!"]) {
+            return self.compare();
+        }
+        let item = self.deeper(Self::not)?;
+        Ok(Item::Truth(Filter::Not(Box::new(self.truth(item)?))))
+    }
+
+    fn truth(&mut self, item: Item) -> Result<Filter, Error> {
+        match item {
+            Item::Truth(filter) => Ok(filter),
+            Item::Number(_) => Err(self.wrong("a comparison such as \"= 1\" expected")),
+        }
+    }
+
+    fn number_of(&mut self, item: Item) -> Result<Number, Error> {
+        match item {
+            Item::Number(number) => Ok(number),
+            Item::Truth(_) => Err(self.wrong("a number before this expected")),
+        }
+    }
+
+    /// Reads what is one level deeper.
+    fn deeper<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, Error>) -> Result<T, Error> {
         self.depth += 1;
         if self.depth > DEEPEST {
-            let at = self.words.next();
-            return Err(Error { why: format!("more than {DEEPEST} levels deep"), at });
+            return Err(self.wrong(&format!("more than {DEEPEST} levels deep")));
         }
-        let filter = if self.next_is(&["not", "!"]) {
-            Filter::Not(Box::new(self.not()?))
-        } else if self.next_is(&["("]) {
-            let inner = self.or()?;
-            if !self.next_is(&[")"]) {
-                return Err(Error { why: "\")\" expected".into(), at: self.words.next() });
-            }
-            inner
-        } else {
-            Filter::Test(self.test()?)
-        };
+        let done = read(self)?;
         self.depth -= 1;
-        Ok(filter)
+        Ok(done)
+    }
+
+    /// An error about the next word.
+    fn wrong(&mut self, why: &str) -> Error {
+        Error { why: why.into(), at: self.words.next() }
+    }
+
+    fn compare(&mut self) -> Result<Item, Error> {
+        let item = self.sum()?;
+        let Some(relation) = self.sign(Relation::named) else { return Ok(item) };
+        let left = self.number_of(item)?;
+        let right = self.sum().and_then(|item| self.number_of(item))?;
+        Ok(Item::Truth(Filter::Test(Test::Compare(relation, left, right))))
+    }
+
+    /// Takes the next word if it means something.
+    fn sign<T>(&mut self, meaning: impl Fn(&str) -> Option<T>) -> Option<T> {
+        let meant = self.words.peek().and_then(|w| meaning(w))?;
+        self.words.next();
+        Some(meant)
+    }
+
+    fn sum(&mut self) -> Result<Item, Error> {
+        self.chain(Operation::sum, Self::product)
+    }
+
+    fn product(&mut self) -> Result<Item, Error> {
+        self.chain(Operation::product, Self::item)
+    }
+
+    /// Parts with operations between them, from left to right; one part may be anything.
+    fn chain(
+        &mut self,
+        operation: fn(&str) -> Option<Operation>,
+        part: fn(&mut Self) -> Result<Item, Error>,
+    ) -> Result<Item, Error> {
+        let mut item = part(self)?;
+        while let Some(operation) = self.sign(operation) {
+            let left = self.number_of(item)?;
+            let right = part(self).and_then(|item| self.number_of(item))?;
+            self.operations += 1;
+            if self.operations > LONGEST {
+                return Err(self.wrong(&format!("more than {LONGEST} operations")));
+            }
+            item = Item::Number(Number::Of(operation, Box::new((left, right))));
+        }
+        Ok(item)
+    }
+
+    fn item(&mut self) -> Result<Item, Error> {
+        if self.next_is(&["("]) {
+            let inner = self.deeper(Self::or)?;
+            self.expect(")")?;
+            return Ok(inner);
+        }
+        if self.next_is(&["-"]) {
+            let item = self.deeper(Self::item)?;
+            let negative = (Number::Constant(0), self.number_of(item)?);
+            return Ok(Item::Number(Number::Of(Operation::Subtract, Box::new(negative))));
+        }
+        if self.next_is(&["length"]) {
+            return Ok(Item::Number(Number::Length));
+        }
+        if let Some(n) = self.sign(|w| number(w)) {
+            return Ok(Item::Number(Number::Constant(n)));
+        }
+        match self.base() {
+            Some(base) => self.deeper(|p| p.field(base)).map(Item::Number),
+            None => self.test().map(|t| Item::Truth(Filter::Test(t))),
+        }
+    }
+
+    /// `ip` and such, if a bracket follows.
+    fn base(&mut self) -> Option<Base> {
+        let mut ahead = self.words.clone();
+        let base =
+            Base::named(&ahead.next()?).filter(|_| ahead.next().is_some_and(|w| w == "["))?;
+        self.words = ahead;
+        Some(base)
+    }
+
+    /// What follows the bracket.
+    fn field(&mut self, base: Base) -> Result<Number, Error> {
+        let offset = self.sum().and_then(|item| self.number_of(item)).map(Box::new)?;
+        let size = match self.next_is(&[":"]) {
+            false => 1,
+            true => self.value("a size of 1, 2 or 4 bytes", |w| {
+                number(w).map(|n| n as usize).filter(|n| [1, 2, 4].contains(n))
+            })?,
+        };
+        self.expect("]")?;
+        Ok(Number::Field { base, offset, size })
+    }
+
+    fn expect(&mut self, sign: &str) -> Result<(), Error> {
+        match self.next_is(&[sign]) {
+            true => Ok(()),
+            false => Err(self.wrong(&format!("\"{sign}\" expected"))),
+        }
     }
 
     fn test(&mut self) -> Result<Test, Error> {
@@ -133,10 +247,14 @@ impl Parser<'_> {
                 Ok(Test::Vnet(id.and_then(|w| w.parse().ok())))
             }
             Plain::VlanId => self.number("a VLAN id").map(|id| Test::Vlan(Some(id))),
-            Plain::Ethertype => self.value("an ethertype", number).map(Test::Ethertype),
-            Plain::Greater => self.number("a length in bytes").map(Test::Greater),
-            Plain::Less => self.number("a length in bytes").map(Test::Less),
-            Plain::Length => self.number("a length in bytes").map(Test::Length),
+            Plain::Ethertype => {
+                let small = |s: &str| number(s).and_then(|n| u16::try_from(n).ok());
+                self.value("an ethertype", small).map(Test::Ethertype)
+            }
+            Plain::Length(relation) => {
+                let length = self.number("a length in bytes").map(Number::Constant)?;
+                Ok(Test::Compare(relation, Number::Length, length))
+            }
         }
     }
 
@@ -171,7 +289,7 @@ impl Parser<'_> {
             Ok(ip) => Some(Test::Host(side, vec![ip])),
             Err(_) => match s.parse::<MacAddr>() {
                 Ok(mac) => Some(Test::Ether(side, mac)),
-                Err(_) if RESERVED.contains(&s) => None,
+                Err(_) if RESERVED.contains(&s) || is_sign(s) => None,
                 Err(_) => {
                     Some(names.host(s)).filter(|a| !a.is_empty()).map(|a| Test::Host(side, a))
                 }
@@ -205,9 +323,8 @@ enum Plain {
     Vnet,
     VlanId,
     Ethertype,
-    Greater,
-    Less,
-    Length,
+    /// Whether the packet is so long.
+    Length(Relation),
 }
 
 fn plain(word: &str) -> Option<Plain> {
@@ -231,17 +348,16 @@ fn plain(word: &str) -> Option<Plain> {
         "vnet" => Plain::Vnet,
         "vlan-id" => Plain::VlanId,
         "ethertype" => Plain::Ethertype,
-        "greater" => Plain::Greater,
-        "less" => Plain::Less,
-        "length" => Plain::Length,
+        "greater" => Plain::Length(Relation::Greater),
+        "less" => Plain::Length(Relation::Less),
         _ => return None,
     })
 }
 
 /// Decimal, or hexadecimal behind `0x`.
-fn number(s: &str) -> Option<u16> {
+fn number(s: &str) -> Option<u32> {
     match s.strip_prefix("0x") {
-        Some(hex) => u16::from_str_radix(hex, 16).ok(),
+        Some(hex) => u32::from_str_radix(hex, 16).ok(),
         None => s.parse().ok(),
     }
 }
@@ -325,7 +441,49 @@ mod tests {
         assert_eq!(read("port 99999"), Err(port.into()));
         assert!(read("net 10.0.0.0/33").is_err());
         assert!(read(&"(".repeat(100_000)).unwrap_err().contains("levels deep"));
+        assert!(read(&"ip[".repeat(100_000)).unwrap_err().contains("levels deep"));
+        assert!(read(&"- ".repeat(100_000)).unwrap_err().contains("levels deep"));
+        assert!(read(&"1 + ".repeat(100_000)).unwrap_err().contains("more than 256 operations"));
         assert!(read(&"not ".repeat(100_000)).unwrap_err().contains("levels deep"));
+    }
+
+    #[test]
+    fn numbers_are_computed_as_snoop_does_it() {
+        let same = |a: &str, b: &str| assert_eq!(read(a).unwrap(), read(b).unwrap(), "{a}");
+        // & binds as * does, both tighter than + and |; all from the left.
+        same("ip[ip[0] & 0xf * 4:2] = 2049", "ip[((ip[0] & 0xf) * 4) : 2] == 2049");
+        same("ether[0] & 1 = 1", "(ether[0] & 1) = 1");
+        same("ip[6:2] & 0x1fff = 0 udp", "((ip[6:2] & 0x1fff) = 0) and udp");
+        same("1 + 2 * 3 - 4 > 0", "((1 + (2 * 3)) - 4) > 0");
+        same("not (ip[0]) = 1 or tcp", "(not (ip[0] = 1)), tcp");
+        same("greater 60", "length > 60");
+        same("less 0060", "length < 60");
+        same("ether[length-1] != -1", "ether[length - 1] != (-1)");
+        let field = |base, offset, size| Number::Field {
+            base,
+            offset: Box::new(Number::Constant(offset)),
+            size,
+        };
+        let test = Test::Compare(Relation::Equal, field(Base::Tcp, 13, 1), Number::Constant(2));
+        assert_eq!(read("tcp[13]=2"), Ok(Filter::Test(test)));
+    }
+
+    #[test]
+    fn numbers_that_are_none_are_told() {
+        let wrong =
+            |text: &str, why: &str| assert_eq!(read(text).unwrap_err(), format!("filter: {why}"));
+        wrong("ip[0]", "a comparison such as \"= 1\" expected at the end");
+        wrong("ip[0] and tcp", "a comparison such as \"= 1\" expected at \"and\"");
+        wrong("ip[0:3] = 1", "a size of 1, 2 or 4 bytes expected at \"3\"");
+        wrong("ip[0 = 1", "\"]\" expected at \"=\"");
+        wrong("tcp = 1", "a number before this expected at \"1\"");
+        wrong("ip[tcp] = 1", "a number before this expected at \"]\"");
+        wrong("1 = tcp", "a number before this expected at the end");
+        let words = "an address, the name of a host or a word of the filter language expected";
+        wrong("ip[] = 1", &format!("{words} at \"]\""));
+        wrong("= 1", &format!("{words} at \"=\""));
+        wrong("99999999999 = 1", &format!("{words} at \"99999999999\""));
+        assert!(read("80").unwrap_err().contains("a comparison"));
     }
 
     #[test]

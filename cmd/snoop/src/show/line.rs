@@ -2,14 +2,9 @@
 //! A packet in a line: who to whom, and what the innermost layer says. A frame in VXLAN follows
 //! that of its packet, behind a bar.
 
-use crate::decode::Layer;
+use crate::decode::{Layer, frames};
 use crate::names::Hosts;
 use overlay_abi::ids::MacAddr;
-
-/// Layers of the packet, then those of the frame in it, and so on.
-fn frames<'a, 'b>(layers: &'a [Layer<'b>]) -> impl Iterator<Item = &'a [Layer<'b>]> {
-    layers.split_inclusive(|l| matches!(l, Layer::Vxlan(_)))
-}
 
 /// Who sends to whom, by the innermost addresses.
 fn ends(frame: &[Layer<'_>], hosts: &Hosts) -> Option<String> {
@@ -45,7 +40,12 @@ pub fn line(layers: &[Layer<'_>], hosts: &Hosts) -> String {
             [] => frame.iter().map(say).collect(),
             last => last.iter().map(|l| say(l)).collect::<Vec<_>>(),
         };
-        ends(frame, hosts).unwrap_or_default() + &said.join(", ")
+        let damaged: Vec<_> = frame.iter().filter(|l| l.is_damaged()).map(Layer::name).collect();
+        let damaged = match damaged.as_slice() {
+            [] => String::new(),
+            names => format!(" (wrong checksum: {})", names.join(", ")),
+        };
+        ends(frame, hosts).unwrap_or_default() + &said.join(", ") + &damaged
     };
     frames(layers).map(one).collect::<Vec<_>>().join(" | ")
 }
@@ -54,7 +54,8 @@ pub fn line(layers: &[Layer<'_>], hosts: &Hosts) -> String {
 pub fn layers(layers: &[Layer<'_>], hosts: &Hosts) -> Vec<String> {
     let of = |frame: &[Layer<'_>]| {
         let ends = ends(frame, hosts).unwrap_or_default();
-        frame.iter().map(|l| ends.clone() + &say(l)).collect::<Vec<_>>()
+        let damaged = |l: &Layer<'_>| if l.is_damaged() { " (wrong checksum)" } else { "" };
+        frame.iter().map(|l| ends.clone() + &say(l) + damaged(l)).collect::<Vec<_>>()
     };
     frames(layers).flat_map(of).collect()
 }

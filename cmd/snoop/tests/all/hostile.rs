@@ -26,7 +26,7 @@ impl Names for None {
 /// Does all that is done with packets.
 fn show(packets: &[Packet]) -> String {
     let every = "not (arp or rarp) or host ::1, from net 10.0.0.0/8 ether 1:2:3:4:5:6 to port 7 zone 1 \
-        ethertype 5 vlan vlan-id 3 vnet 3 broadcast multicast nofrag greater 5 less 5 tcp udp icmp icmp6";
+        ethertype 5 vlan vlan-id 3 vnet 3 broadcast multicast nofrag greater 5 less 5 length - 5 != ip[ip[0] & 0xf * 4 : 4] / udp[length] tcp udp icmp icmp6";
     let filter = Filter::parse(every, &None).unwrap();
     let mut decoder = Decoder::default();
     let mut flows = Flows::default();

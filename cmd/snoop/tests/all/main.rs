@@ -3,6 +3,8 @@
 
 mod cli;
 mod files;
+mod filters;
+mod fragments;
 mod frames;
 mod hostile;
 mod machine;

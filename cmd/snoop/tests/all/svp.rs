@@ -150,7 +150,7 @@ fn a_capture_may_begin_within_a_message() {
 }
 
 #[test]
-fn a_wrong_checksum_is_said_and_the_next_message_shown() {
+fn a_wrong_checksum_state_said_and_the_next_message_shown() {
     let mut all = requests();
     all[1][20] ^= 1;
     let shown = messages(segments(&all.concat(), 1000));
