@@ -113,7 +113,7 @@ impl Host {
                 Ok(Request::Capture(c)) => match self.point(&c.link) {
                     Ok(point) => {
                         answer(&mut to, &Reply::Ok(Done {}))?;
-                        return capture::write(point, c.count, &mut to);
+                        return capture::write(point, c.link, c.count, &mut to);
                     }
                     Err(e) => answer(&mut to, &Reply::<Done>::Error(e))?,
                 },

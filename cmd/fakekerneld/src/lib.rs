@@ -37,6 +37,7 @@
 
 mod capture;
 mod control;
+mod datagram;
 pub mod guest;
 mod instance;
 mod ip;
@@ -44,7 +45,6 @@ mod links;
 mod log;
 mod modules;
 pub mod nodes;
-mod pcap;
 
 use std::ffi::OsString;
 use std::fs::File;

@@ -2,8 +2,10 @@
 //! A connection to a fakekerneld.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use devctl::{Model, Root};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -171,10 +173,10 @@ impl Client {
         self.call(&Request::Violations {})
     }
 
-    /// Starts a capture: what is read is a pcap file. Dropping the reader ends it.
-    pub fn capture(mut self, capture: Capture) -> Result<impl Read, Error> {
+    /// Starts a capture: what is read is a pcapng file. Dropping the reader ends it.
+    pub fn capture(mut self, capture: Capture) -> Result<Captured, Error> {
         self.done(&Request::Capture(capture))?;
-        Ok(self.stream)
+        Ok(Captured(self.stream))
     }
 
     /// Asks fakekerneld to end, and waits until its process has.
@@ -189,5 +191,33 @@ impl Client {
             rustix::io::retry_on_intr(|| poll(&mut ended, None)).map_err(io::Error::from)?;
         }
         Ok(())
+    }
+}
+
+/// A running capture.
+#[derive(Debug)]
+pub struct Captured(BufReader<UnixStream>);
+
+impl Captured {
+    /// Reading fails with [`io::ErrorKind::WouldBlock`] when nothing comes for so long.
+    ///
+    /// # Errors
+    /// The time is zero.
+    pub fn set_patience(&self, patience: Duration) -> io::Result<()> {
+        self.0.get_ref().set_read_timeout(Some(patience))
+    }
+
+    /// Ends it: what was captured so far is still to be read, and the counts behind it.
+    ///
+    /// # Errors
+    /// fakekerneld is gone.
+    pub fn finish(&self) -> io::Result<()> {
+        self.0.get_ref().shutdown(Shutdown::Write)
+    }
+}
+
+impl Read for Captured {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.0.read(into)
     }
 }

@@ -72,7 +72,7 @@ enum Command {
         )]
         selector: Selector,
     },
-    /// Write what passes a link to a pcap file, until interrupted
+    /// Write what passes a link to a pcapng file, until interrupted
     #[command(after_help = "A VNIC's or overlay's file has Ethernet frames. The underlay's has \
         raw IP packets: the UDP payload is what was sent, the IP and UDP headers are made up from \
         the socket's addresses.")]
@@ -510,7 +510,7 @@ fn metrics(w: &mut impl Write, stats: &[Kstat]) -> io::Result<()> {
     all.into_values().flatten().try_for_each(|line| writeln!(w, "{line}"))
 }
 
-/// Copies the pcap stream as it comes: an interrupted file lacks at most a part of its last packet.
+/// Copies the pcapng stream as it comes: an interrupted file lacks at most a part of its last packet.
 fn capture(mut from: impl Read, file: PathBuf) -> Result<bool, Box<dyn std::error::Error>> {
     let mut to: Box<dyn Write> = if file.as_os_str() == "-" {
         let stdout = io::stdout();

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! [`proto`] is what is said: one JSON object a line each way, any number of requests on a
-//! connection, one at a time. Only `capture` ends that: after its `ok` the server sends a pcap file
+//! connection, one at a time. Only `capture` ends that: after its `ok` the server sends a pcapng file
 //! until either side closes. [`client`] says it, [`main`] is the program around it.
 //!
 //! # Vocabulary

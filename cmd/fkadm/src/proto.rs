@@ -48,7 +48,7 @@ pub enum Request {
     GuestTcpSend(TcpSend),
     /// `Vec<`[`Kstat`]`>`.
     Kstat(KstatFilter),
-    /// [`Done`], then a pcap file until the connection closes.
+    /// [`Done`], then a pcapng file until the connection closes.
     Capture(Capture),
     /// What the kernel's checks found so far, a line each: `Vec<String>`.
     Violations {},

@@ -4,9 +4,9 @@
 use crate::host::Host;
 use crate::topology::{Guest, Topology};
 use anyhow::{Context, Result, bail};
+use fkadm::client::Captured;
 use fkadm::proto::{Attach, AttachTap, Capture, KstatFilter, Ping, TcpSend};
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
 use std::process::Command;
 use std::time::Duration;
@@ -36,11 +36,11 @@ pub fn detach(host: &Host, vnic: &str) -> Result<()> {
     Ok(host.client()?.guest_detach(vnic)?)
 }
 
-/// What passes a VNIC, as a pcap file.
+/// What passes a VNIC, as a pcapng file.
 ///
 /// # Errors
 /// fakekerneld refused.
-pub fn capture(host: &Host, vnic: &str) -> Result<impl Read + Send + use<>> {
+pub fn capture(host: &Host, vnic: &str) -> Result<Captured> {
     Ok(host.client()?.capture(Capture { link: vnic.into(), count: None })?)
 }
 

@@ -13,6 +13,8 @@ use fkadm::proto::{Capture, GuestKind, KstatFilter, Ping, TcpSend, UNDERLAY};
 use libdladm::{Handle, vnic};
 use overlay_abi::errno::Errno;
 use overlay_abi::target::*;
+use snoop::file::Reader;
+use snoop::packet::LinkType;
 use zerocopy::FromZeros;
 
 fn ping(to: &str, count: u32, size: u16) -> Ping {
@@ -116,7 +118,7 @@ fn a_vnic_with_a_guest_is_busy() {
 }
 
 #[test]
-fn captures_are_pcap_files() {
+fn captures_are_pcapng_files() {
     let [(a, _), (b, _)] = two_hosts(true);
     a.client().guest_ping(ping("10.1.0.2", 1, 56)).unwrap();
     let mut files = Vec::new();
@@ -140,17 +142,15 @@ fn captures_are_pcap_files() {
         files.extend(captures.into_iter().map(|c| c.join().unwrap()));
     });
     let frame = 14 + 20 + 8 + 100;
+    let (ether, raw) = (LinkType::Ethernet, LinkType::Raw);
     for (file, link, len) in
-        [(&files[0], 1, frame), (&files[1], 1, frame), (&files[2], 101, 36 + frame)]
+        [(&files[0], ether, frame), (&files[1], ether, frame), (&files[2], raw, 36 + frame)]
     {
-        let word = |at: usize| u32::from_ne_bytes(file[at..at + 4].try_into().unwrap());
-        assert_eq!((word(0), word(20)), (0xa1b2_3c4d, link));
-        let mut at = 24;
-        for n in 0..6 {
-            assert_eq!((word(at + 8), word(at + 12)), (len, len), "packet {n} of {link}");
-            at += 16 + len as usize;
-        }
-        assert_eq!(at, file.len());
+        let mut reader = Reader::new(file.as_slice());
+        let packets: Vec<_> = std::iter::from_fn(|| reader.packet().unwrap()).collect();
+        let lengths: Vec<_> = packets.iter().map(|p| (p.link, p.bytes.len(), p.length)).collect();
+        assert_eq!(lengths, [(link, len, len); 6]);
+        assert_eq!(reader.dropped(), Some(0));
     }
     a.end_clean();
     b.end_clean();

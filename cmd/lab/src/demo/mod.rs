@@ -292,7 +292,9 @@ fn report(p: &Progress, s: &Summary) -> Result<()> {
     }
     out!(
         "  ping      {} sent, {} received, average {:.0} us",
-        s.ping.sent, s.ping.received, s.ping.rtt_us.avg
+        s.ping.sent,
+        s.ping.received,
+        s.ping.rtt_us.avg
     )?;
     out!("  tcp       {} bytes intact, {:.2} Gb/s", s.tcp.bytes, s.tcp.gbps)?;
     if let Some(m) = &s.misses {

@@ -5,6 +5,8 @@ use crate::guests;
 use crate::host::Host;
 use anyhow::{Context, Result};
 use overlay_abi::ids::MacAddr;
+use snoop::file::Reader;
+use snoop::packet::Packet;
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::mpsc::{Receiver, channel};
@@ -44,7 +46,7 @@ impl Watch {
     /// # Errors
     /// fakekerneld refused.
     pub fn start(host: &Host, vnic: &str, address: IpAddr) -> Result<Watch> {
-        let mut frames = guests::capture(host, vnic)?;
+        let mut frames = Reader::new(guests::capture(host, vnic)?);
         let (send, receive) = channel();
         // It ends with the answer; without one the demo fails, and with it the process ends.
         std::thread::spawn(move || {
@@ -65,26 +67,19 @@ impl Watch {
 }
 
 /// Reads a capture up to the answer about `address`; the question comes before it.
-fn answer(frames: &mut impl Read, address: IpAddr) -> Option<Answered> {
-    frames.read_exact(&mut [0; 24]).ok()?;
+fn answer(frames: &mut Reader<impl Read>, address: IpAddr) -> Option<Answered> {
     let mut asked = None;
-    loop {
-        let mut head = [0; 16];
-        frames.read_exact(&mut head).ok()?;
-        let word = |n: usize| Some(u32::from_ne_bytes(head.get(n..n + 4)?.try_into().ok()?));
-        let time = Duration::new(word(0)?.into(), word(4)?);
-        let mut frame = vec![0; usize::try_from(word(8)?).ok()?];
-        frames.read_exact(&mut frame).ok()?;
-        match seen(frame.get(..LONG).unwrap_or(&frame)) {
+    while let Ok(Some(Packet { time, bytes, .. })) = frames.packet() {
+        match seen(bytes.get(..LONG).unwrap_or(&bytes)) {
             Some(Seen::Question(a)) if a == address => asked = asked.or(Some(time)),
             Some(Seen::Answer(protocol, a, mac)) if a == address => {
-                let took = time.saturating_sub(asked?);
-                let microseconds = took.as_secs_f64() * 1e6;
+                let microseconds = time.saturating_sub(asked?).as_secs_f64() * 1e6;
                 return Some(Answered { protocol, address, mac: mac.to_string(), microseconds });
             }
             _ => {}
         }
     }
+    None
 }
 
 /// What an untagged frame asks or answers. For the eye only: the sums are not checked.

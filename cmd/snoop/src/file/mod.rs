@@ -2,7 +2,7 @@
 //! Capture files: snoop's (RFC 1761), pcap and pcapng are read, snoop's and pcapng are written.
 //!
 //! Formats are functions of bytes ([`snoop`], [`pcap`]); [`Reader`] and [`Writer`] do the I/O.
-//! A live capture of a simulated host is a pcap file without an end, and read as one.
+//! A live capture of a simulated host is a pcapng file without an end, and read as one.
 
 pub mod pcap;
 pub mod snoop;
@@ -80,6 +80,16 @@ impl Format {
         }
     }
 
+    /// Packets that were lost, by what was read so far; `None` if the file does not tell.
+    #[must_use]
+    pub fn dropped(&self) -> Option<u64> {
+        match self {
+            Format::Unknown | Format::Pcap(_) => None,
+            Format::Snoop(f) => Some(f.dropped),
+            Format::PcapNg(f) => f.dropped(),
+        }
+    }
+
     fn begin(&mut self, bytes: &[u8]) -> Result<Step, Error> {
         // The longest header; all formats have at least as many bytes before the first packet,
         // except for an empty snoop file.
@@ -117,6 +127,11 @@ impl<R: Read> Reader<R> {
         Reader { from, format: Format::Unknown, buffer: Vec::new(), used: 0, chunk }
     }
 
+    /// What it reads from.
+    pub fn from(&self) -> &R {
+        &self.from
+    }
+
     /// The next packet; `None` at the end.
     ///
     /// # Errors
@@ -134,6 +149,11 @@ impl<R: Read> Reader<R> {
                 Step::More => {}
             }
         }
+    }
+
+    /// See [`Format::dropped`].
+    pub fn dropped(&self) -> Option<u64> {
+        self.format.dropped()
     }
 
     fn end(&self) -> Result<Option<Packet>, Error> {
@@ -186,8 +206,9 @@ pub struct Writer<W> {
     snoop: bool,
     /// Most bytes of a packet that are kept, 0 for all.
     snaplen: u32,
-    /// What the file knows of; with the first one it begins.
-    interfaces: Vec<Interface>,
+    /// What the file knows of, and how many packets it says were lost there; with the first one it
+    /// begins.
+    interfaces: Vec<(Interface, u64)>,
 }
 
 impl<W: Write> Writer<W> {
@@ -203,21 +224,24 @@ impl<W: Write> Writer<W> {
     /// Writing fails, or the packet is not of the link type that a snoop file has.
     pub fn packet(&mut self, from: &Interface, p: &Packet, dropped: u64) -> Result<(), Error> {
         let at = self.interface(from)?;
+        let told = &mut self.interfaces[at].1;
+        let lost = dropped.saturating_sub(*told);
+        *told += lost;
         let record = match self.snoop {
             true => snoop::record(p, dropped),
-            false => pcap::packet(at, p),
+            false => pcap::packet(at as u32, p, lost),
         };
         Ok(self.to.write_all(&record)?)
     }
 
     /// The number of an interface; a new one is put into the file.
-    fn interface(&mut self, interface: &Interface) -> Result<u32, Error> {
-        if let Some(at) = self.interfaces.iter().position(|i| i == interface) {
-            return Ok(at as u32);
+    fn interface(&mut self, interface: &Interface) -> Result<usize, Error> {
+        if let Some(at) = self.interfaces.iter().position(|(i, _)| i == interface) {
+            return Ok(at);
         }
         match self.interfaces.first() {
             None => self.begin(interface.link)?,
-            Some(first) if self.snoop && first.link != interface.link => {
+            Some((first, _)) if self.snoop && first.link != interface.link => {
                 return Err(Error::NotForSnoop("packets of several link types"));
             }
             Some(_) => {}
@@ -225,8 +249,8 @@ impl<W: Write> Writer<W> {
         if !self.snoop {
             self.to.write_all(&pcap::interface(interface, self.snaplen))?;
         }
-        self.interfaces.push(interface.clone());
-        Ok((self.interfaces.len() - 1) as u32)
+        self.interfaces.push((interface.clone(), 0));
+        Ok(self.interfaces.len() - 1)
     }
 
     fn begin(&mut self, link: LinkType) -> Result<(), Error> {
@@ -246,7 +270,7 @@ impl<W: Write> Writer<W> {
         for (interface, counts) in counts {
             let at = self.interface(interface)?;
             if !self.snoop {
-                self.to.write_all(&pcap::statistics(at, counts))?;
+                self.to.write_all(&pcap::statistics(at as u32, counts))?;
             }
         }
         Ok(self.to.flush()?)

@@ -1,12 +1,19 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! pcap and pcapng. Reading is the crate pcap-parser's; the four kinds of blocks that are written are
-//! made here, in this machine's byte order, which readers find out from the magic number.
+//! made here, in this machine's byte order, which readers find out from the magic number. fakekerneld
+//! makes the captures that it offers of them too.
 
 use super::{Counts, Error, Interface, LONGEST, Step};
 use crate::packet::{LinkType, Packet};
 use pcap_parser::nom::Err as NomErr;
-use pcap_parser::{Block, PcapError, PcapHeader};
+use pcap_parser::{Block, PcapError, PcapHeader, PcapNGOption};
 use std::time::Duration;
+
+/// Option of a packet: how many its interface has lost since the packet before.
+const EPB_DROPCOUNT: u16 = 4;
+/// Options of statistics: packets received, and those lost, both since the beginning.
+const ISB_IFRECV: u16 = 4;
+const ISB_IFDROP: u16 = 5;
 
 /// What pcap-parser says where it cannot go on; `None` if it needs more bytes.
 fn wrong(e: NomErr<PcapError<&[u8]>>) -> Result<Step, Error> {
@@ -82,6 +89,8 @@ struct Described {
     resolution: u64,
     /// Seconds to add to a time.
     offset: i64,
+    /// Packets that the file says were lost.
+    dropped: Option<u64>,
 }
 
 impl Described {
@@ -130,10 +139,20 @@ impl PcapNg {
             Block::InterfaceDescription(i) if self.interfaces.len() < Self::MOST => {
                 let link = i.linktype.0 as u32;
                 let resolution = resolution(i.if_tsresol);
-                self.interfaces.push(Described { link, resolution, offset: i.if_tsoffset });
+                self.interfaces.push(Described {
+                    link,
+                    resolution,
+                    offset: i.if_tsoffset,
+                    dropped: None,
+                });
             }
             Block::EnhancedPacket(p) => {
-                let from = self.interfaces.get(p.if_id as usize).ok_or_else(|| none(p.if_id))?;
+                let lost = number(&p.options, EPB_DROPCOUNT, self.big_endian);
+                let from =
+                    self.interfaces.get_mut(p.if_id as usize).ok_or_else(|| none(p.if_id))?;
+                if let Some(lost) = lost {
+                    from.dropped = Some(from.dropped.unwrap_or(0).saturating_add(lost));
+                }
                 let units = u64::from(p.ts_high) << 32 | u64::from(p.ts_low);
                 // What is behind are the bytes that pad it.
                 let data = p.data.get(..p.caplen as usize).unwrap_or(p.data);
@@ -144,9 +163,22 @@ impl PcapNg {
                 let data = p.data.get(..p.origlen as usize).unwrap_or(p.data);
                 return Ok(Step::Packet(used, from.packet(0, data, p.origlen)?));
             }
+            Block::InterfaceStatistics(s) => {
+                if let Some(from) = self.interfaces.get_mut(s.if_id as usize)
+                    && let Some(all) = number(&s.options, ISB_IFDROP, self.big_endian)
+                {
+                    from.dropped = Some(all);
+                }
+            }
             _ => {}
         }
         Ok(Step::Skip(used))
+    }
+
+    /// Packets that its interfaces lost so far; `None` if it does not tell.
+    pub(super) fn dropped(&self) -> Option<u64> {
+        let told = self.interfaces.iter().filter_map(|i| i.dropped);
+        told.reduce(u64::saturating_add)
     }
 
     /// Of the block at the front, unless it begins a section, whose byte order is still to come.
@@ -170,6 +202,12 @@ impl Described {
         let bytes = data.to_vec();
         Ok(Packet { time: self.time(units), link, bytes, length: length as usize })
     }
+}
+
+/// The value of an option that is a number of 64 bits.
+fn number(options: &[PcapNGOption<'_>], code: u16, big_endian: bool) -> Option<u64> {
+    let value = options.iter().find(|o| o.code.0 == code)?.value().first_chunk()?;
+    Some(if big_endian { u64::from_be_bytes(*value) } else { u64::from_le_bytes(*value) })
 }
 
 /// `if_tsresol`: a negative power of 10, or of 2 if the highest bit is set.
@@ -200,7 +238,8 @@ fn option(to: &mut Vec<u8>, code: u16, value: &[u8]) {
 }
 
 /// The beginning of a file.
-pub(super) fn section() -> Vec<u8> {
+#[must_use]
+pub fn section() -> Vec<u8> {
     let mut body = 0x1a2b_3c4d_u32.to_ne_bytes().to_vec();
     body.extend_from_slice(&1u16.to_ne_bytes());
     body.extend_from_slice(&0u16.to_ne_bytes());
@@ -210,7 +249,8 @@ pub(super) fn section() -> Vec<u8> {
 }
 
 /// An interface; the first has number 0.
-pub(super) fn interface(i: &Interface, snaplen: u32) -> Vec<u8> {
+#[must_use]
+pub fn interface(i: &Interface, snaplen: u32) -> Vec<u8> {
     let mut body = i.link.to_pcap().to_ne_bytes().to_vec();
     body.extend_from_slice(&[0; 2]);
     body.extend_from_slice(&snaplen.to_ne_bytes());
@@ -231,26 +271,32 @@ fn time(t: Duration) -> [u8; 8] {
     both
 }
 
-/// A packet of an interface.
-pub(super) fn packet(interface: u32, p: &Packet) -> Vec<u8> {
+/// A packet of an interface, which has lost so many since the one before.
+#[must_use]
+pub fn packet(interface: u32, p: &Packet, lost: u64) -> Vec<u8> {
     let mut body = Vec::with_capacity(20 + p.bytes.len());
     body.extend_from_slice(&interface.to_ne_bytes());
     body.extend_from_slice(&time(p.time));
     body.extend_from_slice(&(p.bytes.len() as u32).to_ne_bytes());
     body.extend_from_slice(&(p.length as u32).to_ne_bytes());
     body.extend_from_slice(&p.bytes);
+    if lost > 0 {
+        body.resize(body.len().next_multiple_of(4), 0);
+        option(&mut body, EPB_DROPCOUNT, &lost.to_ne_bytes());
+        option(&mut body, 0, &[]);
+    }
     block(6, &body)
 }
 
 /// What became of the packets of an interface.
-pub(super) fn statistics(interface: u32, counts: &Counts) -> Vec<u8> {
+#[must_use]
+pub fn statistics(interface: u32, counts: &Counts) -> Vec<u8> {
     let mut body = interface.to_ne_bytes().to_vec();
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     body.extend_from_slice(&time(now.unwrap_or_default()));
-    // isb_ifrecv, isb_ifdrop, the end.
-    option(&mut body, 4, &counts.packets.to_ne_bytes());
+    option(&mut body, ISB_IFRECV, &counts.packets.to_ne_bytes());
     if let Some(dropped) = counts.dropped {
-        option(&mut body, 5, &dropped.to_ne_bytes());
+        option(&mut body, ISB_IFDROP, &dropped.to_ne_bytes());
     }
     option(&mut body, 0, &[]);
     block(5, &body)

@@ -14,6 +14,8 @@ const HEADER: usize = 24;
 #[derive(Debug)]
 pub struct Snoop {
     link: LinkType,
+    /// Packets that it says were lost before the one read last.
+    pub(super) dropped: u64,
 }
 
 fn words<const N: usize>(bytes: &[u8]) -> Option<[u32; N]> {
@@ -33,11 +35,11 @@ impl Snoop {
             return Err(Error::Version(version));
         }
         let link = LinkType::from_dlpi(link).ok_or(Error::LinkType(link))?;
-        Ok(Some((Snoop { link }, 16)))
+        Ok(Some((Snoop { link, dropped: 0 }, 16)))
     }
 
-    pub(super) fn step(&self, bytes: &[u8]) -> Result<Step, Error> {
-        let Some([length, kept, record, _drops, sec, usec]) = words(bytes) else {
+    pub(super) fn step(&mut self, bytes: &[u8]) -> Result<Step, Error> {
+        let Some([length, kept, record, drops, sec, usec]) = words(bytes) else {
             return Ok(Step::More);
         };
         let (kept, record) = (kept as usize, record as usize);
@@ -48,6 +50,7 @@ impl Snoop {
         if bytes.len() < record {
             return Ok(Step::More);
         }
+        self.dropped = drops.into();
         let bytes = bytes.get(HEADER..HEADER + kept).unwrap_or_default().to_vec();
         let time = Duration::from_secs(sec.into()) + Duration::from_micros(usec.into());
         Ok(Step::Packet(record, Packet { time, link: self.link, bytes, length: length as usize }))

@@ -18,6 +18,11 @@ impl<R: Read> Packets<R> {
     pub(super) fn new(name: String, from: R) -> Packets<R> {
         Packets { name, reader: Reader::new(from) }
     }
+
+    /// What they are read from.
+    pub(super) fn from(&self) -> &R {
+        self.reader.from()
+    }
 }
 
 impl<R: Read + Send> Source for Packets<R> {
@@ -34,7 +39,7 @@ impl<R: Read + Send> Source for Packets<R> {
     }
 
     fn dropped(&mut self) -> Option<u64> {
-        None
+        self.reader.dropped()
     }
 }
 

@@ -33,8 +33,8 @@ use std::time::{Duration, Instant};
 const QUEUE: usize = 8192;
 /// How soon it is noticed that a capture is to end.
 pub const PATIENCE: Duration = Duration::from_millis(100);
-/// How long sources are waited for at the end; those that wait for a packet do not notice it.
-const GRACE: Duration = Duration::from_millis(500);
+/// How long sources are waited for at the end.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// Why there are no packets, or no more.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +94,12 @@ pub trait Source: Send {
     /// # Errors
     /// There will be none.
     fn next(&mut self) -> Result<Next, Why>;
+
+    /// No more is wanted. Whether what was captured until now is still to be had, up to
+    /// [`Next::End`].
+    fn finish(&mut self) -> bool {
+        false
+    }
 
     /// Packets lost since the beginning because nobody was ready for them; `None` if that is not
     /// told.
@@ -187,7 +193,14 @@ fn read(
     stop: &AtomicBool,
 ) {
     let mut since = 0;
-    while !stop.load(Ordering::Relaxed) {
+    let mut last = false;
+    loop {
+        if !last && stop.load(Ordering::Relaxed) {
+            last = true;
+            if !source.finish() {
+                break;
+            }
+        }
         let next = source.next();
         // Asking costs a system call.
         since += 1;
@@ -198,7 +211,7 @@ fn read(
         let event = match next {
             Ok(Next::Packet(packet)) => Event::Packet(n, packet),
             Ok(Next::Nothing) => continue,
-            Ok(Next::End) => return,
+            Ok(Next::End) => break,
             Err(why) => Event::Failed(Error { name: progress.name.clone(), why }),
         };
         let over = matches!(event, Event::Failed(_));

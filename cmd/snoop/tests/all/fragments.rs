@@ -92,7 +92,10 @@ fn sums(packet: Vec<u8>) -> Vec<String> {
     let mut decoder = snoop::decode::Decoder::default();
     let layers = decoder.decode(&packet);
     let fields = layers.iter().flat_map(|l| l.fields().0);
-    fields.filter(|(name, _)| *name == "checksum_state").map(|(_, value)| value.to_string()).collect()
+    fields
+        .filter(|(name, _)| *name == "checksum_state")
+        .map(|(_, value)| value.to_string())
+        .collect()
 }
 
 #[test]

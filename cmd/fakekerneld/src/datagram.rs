@@ -1,57 +1,14 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! The pcap file format, as bytes. Without I/O.
-//!
-//! Written in this machine's byte order, which readers find out from the magic number; times in
-//! nanoseconds.
+//! The headers of a datagram of the kernel's sockets, which this machine's kernel makes and we do not
+//! see. Without I/O.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// pcap with nanoseconds.
-const MAGIC: u32 = 0xa1b2_3c4d;
-/// Longest packet that is kept whole.
-const SNAPLEN: u32 = 262_144;
 const UDP: u8 = 17;
-
-/// What a file's packets are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LinkType {
-    /// LINKTYPE_ETHERNET: frames without checksum.
-    Ethernet = 1,
-    /// LINKTYPE_RAW: IPv4 or IPv6 packets.
-    Raw = 101,
-}
-
-/// The beginning of a file.
-pub fn header(link: LinkType) -> Vec<u8> {
-    let mut b = Vec::with_capacity(24);
-    b.extend_from_slice(&MAGIC.to_ne_bytes());
-    b.extend_from_slice(&2u16.to_ne_bytes());
-    b.extend_from_slice(&4u16.to_ne_bytes());
-    b.extend_from_slice(&[0; 8]);
-    b.extend_from_slice(&SNAPLEN.to_ne_bytes());
-    b.extend_from_slice(&(link as u32).to_ne_bytes());
-    b
-}
-
-/// A packet, in two parts to save a copy.
-pub fn record(time: SystemTime, head: &[u8], rest: &[u8]) -> Vec<u8> {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    let len = head.len() + rest.len();
-    let kept = len.min(SNAPLEN as usize);
-    let mut b = Vec::with_capacity(16 + kept);
-    for word in [since.as_secs() as u32, since.subsec_nanos(), kept as u32, len as u32] {
-        b.extend_from_slice(&word.to_ne_bytes());
-    }
-    b.extend_from_slice(head);
-    b.extend_from_slice(rest);
-    b.truncate(16 + kept);
-    b
-}
 
 /// IP and UDP headers for a datagram from `from` to `to`, IPv4 where both are. Lengths that do not
 /// fit are 0, as in a capture of an offloaded packet.
-pub fn udp_headers(from: SocketAddr, to: SocketAddr, payload: &[u8]) -> Vec<u8> {
+pub fn headers(from: SocketAddr, to: SocketAddr, payload: &[u8]) -> Vec<u8> {
     let udp_len = 8 + payload.len();
     let short = |n: usize| u16::try_from(n).unwrap_or(0).to_be_bytes();
     let mut udp = Vec::with_capacity(48);
@@ -118,28 +75,12 @@ mod tests {
     use smoltcp::wire::{Ipv4Packet, Ipv6Packet, UdpPacket, UdpRepr};
 
     #[test]
-    fn a_file_as_documented() {
-        let mut file = header(LinkType::Raw);
-        assert_eq!(file.len(), 24);
-        assert_eq!(file[..4], 0xa1b2_3c4d_u32.to_ne_bytes());
-        assert_eq!(file[20..], 101u32.to_ne_bytes());
-        file = record(UNIX_EPOCH + Duration::new(5, 7), b"ab", b"cde");
-        let words: Vec<_> =
-            file[..16].chunks(4).map(|w| u32::from_ne_bytes(w.try_into().unwrap())).collect();
-        assert_eq!(words, [5, 7, 5, 5]);
-        assert_eq!(&file[16..], b"abcde");
-        let long = record(UNIX_EPOCH, &[1; 200_000], &[2; 200_000]);
-        assert_eq!(long.len(), 16 + 262_144);
-        assert_eq!(long[12..16], 400_000u32.to_ne_bytes());
-    }
-
-    #[test]
     fn headers_are_what_another_reader_takes() {
         let checks = ChecksumCapabilities::default();
         for payload in [&b""[..], b"x", b"odd length", &[0xff; 1400]] {
             let (from, to) =
                 ("10.0.0.1:1234".parse().unwrap(), "[::ffff:10.0.0.2]:4789".parse().unwrap());
-            let mut packet = udp_headers(from, to, payload);
+            let mut packet = headers(from, to, payload);
             packet.extend_from_slice(payload);
             let ip = Ipv4Packet::new_checked(&packet[..]).unwrap();
             assert!(ip.verify_checksum());
@@ -149,7 +90,7 @@ mod tests {
             assert_eq!((repr.src_port, repr.dst_port, udp.payload()), (1234, 4789, payload));
 
             let (from, to) = ("[fd00::1]:1234".parse().unwrap(), "[fd00::2]:4789".parse().unwrap());
-            let mut packet = udp_headers(from, to, payload);
+            let mut packet = headers(from, to, payload);
             packet.extend_from_slice(payload);
             let ip = Ipv6Packet::new_checked(&packet[..]).unwrap();
             let udp = UdpPacket::new_checked(ip.payload()).unwrap();
@@ -162,6 +103,6 @@ mod tests {
     #[test]
     fn what_does_not_fit_has_no_length() {
         let v4: SocketAddr = "10.0.0.1:1".parse().unwrap();
-        assert_eq!(udp_headers(v4, v4, &[0; 70_000])[2..4], [0, 0]);
+        assert_eq!(headers(v4, v4, &[0; 70_000])[2..4], [0, 0]);
     }
 }
