@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: CDDL-1.0
-//! The host's IP, as far as ipnet sees it: an interface for each guest inside the process, and lo0.
+//! The host's IP, as far as ipnet sees it: an interface for each guest, and lo0.
 //!
-//! A guest has an IP of its own; here is what a host whose IP that was would tell the kernel of it. By
+//! A guest has an IP of its own, inside the process or Linux' behind a TAP device; here is what a host whose IP that was would tell the kernel of it. By
 //! default its interface is one of the global zone, under the name of its VNIC. A guest that was
 //! given a zone has the zone's stack, and the global zone finds its interface under
 //! `/dev/ipnet/zone/ZONE/`.
@@ -82,8 +82,7 @@ impl Ip {
         let path = format!("{directory}/{name}");
         let made = DirBuilder::new().recursive(true).mode(0o755).create(self.root.path(&directory));
         made.map_err(|e| format!("{directory}: {e}"))?;
-        wait_for(&path, true);
-        self.nodes.add(&path, MODE).map_err(|e| format!("{path}: {e}"))?;
+        add_node(&self.nodes, &path)?;
         Ok(Node { nodes: Arc::clone(&self.nodes), interface: Some(interface), path })
     }
 
@@ -172,14 +171,17 @@ impl Drop for Plumbed {
 }
 
 impl Plumbed {
+    /// Whether anybody looks: [`Plumbed::sees`] does nothing else.
+    pub fn is_watched(&self) -> bool {
+        let interface = self.node.as_ref().and_then(|n| n.interface.as_ref());
+        interface.is_some_and(|i| i.observed(Family::V4) || i.observed(Family::V6))
+    }
+
     /// Shows a frame of the guest to whoever looks, unless it is none of IP. Costs nothing when
     /// nobody does.
     pub fn sees(&self, direction: Direction, frame: &[u8]) {
         let interface = self.node.as_ref().and_then(|n| n.interface.as_ref());
-        let Some(interface) = interface else { return };
-        if !interface.observed(Family::V4) && !interface.observed(Family::V6) {
-            return;
-        }
+        let Some(interface) = interface.filter(|_| self.is_watched()) else { return };
         let Some((family, packet, to)) = parse(frame) else { return };
         let mine = direction == Direction::In && self.addresses.contains(&to);
         let (from_zone, to_zone) = match direction {
@@ -215,6 +217,12 @@ pub fn link_local(mac: [u8; 6]) -> Ipv6Addr {
     let [a, b, c, d, e, f] = mac;
     let low = u64::from_be_bytes([a ^ 2, b, c, 0xff, 0xfe, d, e, f]);
     Ipv6Addr::from(0xfe80_u128 << 112 | u128::from(low))
+}
+
+/// Makes the node of an interface when the driver has that. The error is a sentence.
+pub fn add_node(nodes: &Server, path: &str) -> Result<(), String> {
+    wait_for(path, true);
+    nodes.add(path, MODE).map_err(|e| format!("{path}: {e}"))
 }
 
 /// Waits until the driver, if it is loaded, has heard of an interface or of its end.

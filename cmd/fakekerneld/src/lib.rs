@@ -45,6 +45,7 @@ mod links;
 mod log;
 mod modules;
 pub mod nodes;
+mod underlay;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -172,7 +173,10 @@ fn serve(
 ) -> Result<()> {
     modules::start(kernel, &options.modload).map_err(anyhow::Error::msg)?;
 
+    let underlay = underlay::Underlay::new().map_err(anyhow::Error::msg)?;
+    let devices = Arc::new(underlay::Devices::new(devices, underlay));
     let nodes = Arc::new(Server::start(root, &nodes::NODES, devices)?);
+    ip::add_node(&nodes, underlay::NODE).map_err(anyhow::Error::msg)?;
     let ip = ip::Ip::new(root, Arc::clone(&nodes)).map_err(anyhow::Error::msg)?;
     let names = Arc::new(Mutex::new(Table::new()));
     let table = Arc::clone(&names);

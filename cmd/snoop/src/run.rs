@@ -10,9 +10,10 @@ use crate::names::{Hosts, Machine};
 use crate::packet::Packet;
 use crate::show::{Seen, Show};
 use crate::source::{self, Feed, Place, Progress, Source};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -30,10 +31,23 @@ pub enum Error {
     Source(#[from] source::Error),
     #[error("name a link (-d), an IP interface (-I) or a file (-i); --help shows all options")]
     NoSource,
-    #[error("{}: {error}", path.display())]
+    #[error("{}: {error}{}", path.display(), room(error))]
     Output { path: PathBuf, error: file::Error },
+    #[error("{}: packets are read from this file; name another with -o", .0.display())]
+    SameFile(PathBuf),
     #[error("cannot write: {0}")]
     Write(#[from] io::Error),
+}
+
+/// What is left of a file that may not grow.
+fn room(error: &file::Error) -> &'static str {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    match error {
+        file::Error::Io(e) if [FileTooLarge, QuotaExceeded, StorageFull].contains(&e.kind()) => {
+            "; the packets before are in it"
+        }
+        _ => "",
+    }
 }
 
 impl Error {
@@ -49,50 +63,69 @@ impl Error {
 
 pub fn run(cli: &Cli) -> Result<(), Error> {
     let filter = Filter::parse(&cli.filter.join(" "), &Machine)?;
-    let sources = sources(cli)?;
     let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
+    for signal in [SIGHUP, SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, stop.clone())?;
     }
+    // A file that may not grow any more is told as an error of writing, instead of by an end.
+    signal_hook::flag::register(SIGXFSZ, Arc::default())?;
+    let sources = sources(cli)?;
     let live = !cli.links.is_empty() || !cli.interfaces.is_empty();
     let many = sources.len() > 1;
-    let mut sink = Sink::new(cli, live, many)?;
-    let mut feed = Feed::start(sources, stop);
-    let mut decoder = Decoder::default();
-    let mut taken = vec![0; feed.progress().len()];
-    let mut number = 0;
-    let mut failed = None;
-    let limit = cli.count.unwrap_or(u64::MAX);
-    while number < limit {
-        let (from, mut packet) = match feed.packet() {
-            Ok(Some(next)) => next,
-            Ok(None) => break,
-            // The others go on; the last to fail is told at the end.
-            Err(e) => {
-                if let Some(before) = failed.replace(e) {
-                    eprintln!("snoop: {before}");
-                }
-                continue;
-            }
-        };
-        if let Some(most) = cli.snaplen {
-            packet.truncate(most as usize);
-        }
-        let layers = decoder.decode(&packet);
-        if !filter.is_true(&packet, &layers) {
-            continue;
-        }
-        number += 1;
-        taken[from] += 1;
-        let source = &feed.progress()[from];
-        sink.packet(number, source, &packet, &layers)?;
-    }
-    let counts: Vec<_> = feed.progress().iter().zip(taken).filter_map(counts).collect();
-    sink.end(&counts)?;
+    let sink = Sink::new(cli, live, many)?;
+    let mut capture =
+        Capture { feed: Feed::start(sources, stop), sink, taken: Vec::new(), failed: None };
+    capture.taken.resize(capture.feed.progress().len(), 0);
+    let done = capture.packets(cli, &filter);
+    let counts: Vec<_> =
+        capture.feed.progress().iter().zip(capture.taken).filter_map(counts).collect();
+    let done = done.and_then(|()| capture.sink.end(&counts));
     if !cli.quiet {
         counts.iter().for_each(report);
     }
-    failed.map_or(Ok(()), |e| Err(e.into()))
+    done?;
+    capture.failed.map_or(Ok(()), |e| Err(e.into()))
+}
+
+/// A capture that runs.
+struct Capture {
+    feed: Feed,
+    sink: Sink,
+    /// Packets that the filter let through, of each source.
+    taken: Vec<u64>,
+    /// The last source to fail; the others go on.
+    failed: Option<source::Error>,
+}
+
+impl Capture {
+    /// All packets, until there are enough.
+    fn packets(&mut self, cli: &Cli, filter: &Filter) -> Result<(), Error> {
+        let mut decoder = Decoder::default();
+        let mut number = 0;
+        while number < cli.count.unwrap_or(u64::MAX) {
+            let (from, mut packet) = match self.feed.packet() {
+                Ok(Some(next)) => next,
+                Ok(None) => break,
+                Err(e) => {
+                    if let Some(before) = self.failed.replace(e) {
+                        eprintln!("snoop: {before}");
+                    }
+                    continue;
+                }
+            };
+            if let Some(most) = cli.snaplen {
+                packet.truncate(most as usize);
+            }
+            let layers = decoder.decode(&packet);
+            if !filter.is_true(&packet, &layers) {
+                continue;
+            }
+            number += 1;
+            self.taken[from] += 1;
+            self.sink.packet(number, &self.feed.progress()[from], &packet, &layers)?;
+        }
+        Ok(())
+    }
 }
 
 /// All that the command line names.
@@ -125,6 +158,12 @@ fn report((interface, counts): &(Interface, Counts)) {
     eprintln!("{}: {} packets, {dropped}", interface.name, counts.packets);
 }
 
+/// Whether two paths lead to one file.
+fn is_same(a: &Path, b: &Path) -> bool {
+    let file = |p: &Path| std::fs::metadata(p).map(|m| (m.dev(), m.ino())).ok();
+    file(a).is_some_and(|f| Some(f) == file(b))
+}
+
 /// What becomes of the packets that the filter lets through.
 enum Sink {
     Show { show: Box<Show>, to: Box<dyn Write>, many: bool },
@@ -150,6 +189,9 @@ impl Sink {
             let show = Show::new(cli.detail(), cli.bytes, cli.time, hosts);
             return Ok(Sink::Show { show: Box::new(show), to, many });
         };
+        if cli.files.iter().any(|from| is_same(from, path)) {
+            return Err(Error::SameFile(path.clone()));
+        }
         let file = File::create(path)
             .map_err(|e| Error::Output { path: path.clone(), error: e.into() })?;
         let writer = Writer::new(BufWriter::new(file), path, cli.snaplen.unwrap_or(0));

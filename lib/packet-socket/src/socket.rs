@@ -27,7 +27,7 @@ const MACS: usize = 12;
 pub enum Mode {
     /// The header of the link.
     Link,
-    /// What the link carries.
+    /// What the link carries, outside of VLANs.
     Payload,
 }
 
@@ -125,7 +125,7 @@ impl Socket {
         check(unsafe { libc::bind(self.fd.as_raw_fd(), to, length) } as isize).map(drop)
     }
 
-    /// Waits for the next packet, no longer than `wait`.
+    /// Waits for the next packet, no longer than `wait`; `None` may come sooner.
     ///
     /// # Errors
     /// ENETDOWN when the interface goes down or away.
@@ -163,6 +163,10 @@ impl Socket {
         // SAFETY: of zeros, and what the kernel wrote: any bytes are an address.
         let from = unsafe { from.assume_init() };
         let about = About::of(&header);
+        if self.mode == Mode::Payload && about.tag.is_some_and(|t| vlan(t) != 0) {
+            // It is for an interface of that VLAN, and seen there.
+            return Ok(None);
+        }
         let kept = length.min(LONGEST);
         let tag = about.tag.filter(|_| self.mode == Mode::Link && kept >= MACS);
         let bytes = match tag {
@@ -242,6 +246,11 @@ impl About {
 fn fits<T>(length: usize) -> bool {
     // SAFETY: it computes a number.
     length >= unsafe { libc::CMSG_LEN(size_of::<T>() as u32) } as usize
+}
+
+/// The VLAN of a tag; 0 says only how urgent a frame is.
+fn vlan([_, _, high, low]: [u8; TAG]) -> u16 {
+    u16::from_be_bytes([high, low]) & 0xfff
 }
 
 /// The 802.1Q tag that the kernel has taken out.

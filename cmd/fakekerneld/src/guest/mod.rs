@@ -105,8 +105,11 @@ impl Guests {
         let parsed =
             how.addresses.iter().map(|a| parse_address(a)).collect::<Result<Vec<_>, _>>()?;
         let addresses = how.addresses;
+        let name = link.clone();
         self.insert(id, link, addresses, |client| {
-            let tap = tap::Tap::start(how.tap.as_deref(), how.netns.as_deref(), &parsed, client)?;
+            let plumbed = self.ip.plumb(&name, None, client.mac(), &parsed)?;
+            let (device, netns) = (how.tap.as_deref(), how.netns.as_deref());
+            let tap = tap::Tap::start(device, netns, &parsed, client, plumbed)?;
             Ok(Backend::Tap(tap))
         })
     }

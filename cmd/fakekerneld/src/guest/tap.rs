@@ -6,6 +6,9 @@
 //!                <--- kernel's threads <--- set_rx: writev(header, frame)
 //! ```
 //!
+//! Its IP is Linux', and Linux' programs see it best, in its namespace. As an interface of the host's
+//! ipnet it is there too, under the name of its VNIC, with the addresses that it was given here.
+//!
 //! Each frame on the descriptor has a virtio_net_hdr in front, so one read or write moves up to 64
 //! KiB of TCP.
 
@@ -19,11 +22,14 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use fakekernel::inet::ip::Direction;
 use fakekernel::net::Note;
 use fakekernel::net::client::{Client, Frame, Frames, Offload, Partial, RxBatch, RxFrame};
 use overlay_abi::errno::Errno;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use crate::ip::Plumbed;
 
 /// struct virtio_net_hdr: flags, gso_type, hdr_len, gso_size, csum_start, csum_offset; native byte
 /// order.
@@ -72,6 +78,7 @@ impl Tap {
         netns: Option<&str>,
         addresses: &[(IpAddr, u8)],
         client: Client,
+        plumbed: Plumbed,
     ) -> Result<Tap, String> {
         let (mac, mtu) = (client.mac(), client.mtu());
         let make = || {
@@ -89,11 +96,15 @@ impl Tap {
         let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC).map_err(|e| error(e.into()))?);
         let device = Arc::new(device);
 
-        let to = Arc::clone(&device);
+        let (to, plumbed) = (Arc::clone(&device), Arc::new(plumbed));
+        let seen = Arc::clone(&plumbed);
         client.set_takes_offload(true);
         client.set_coalesce(true);
         client.set_rx(Arc::new(move |batch: &mut RxBatch| {
             for frame in batch {
+                if seen.is_watched() {
+                    seen.sees(Direction::In, &frame.slices().collect::<Vec<_>>().concat());
+                }
                 // A full queue of the device loses frames, as a full ring does.
                 let _ = to.write(&frame);
             }
@@ -107,7 +118,7 @@ impl Tap {
         let (sender, stopped) = (Arc::clone(&client), Arc::clone(&stop));
         let reader = std::thread::Builder::new()
             .name("tap".into())
-            .spawn(move || device.read_all(&sender, &stopped))
+            .spawn(move || device.read_all(&sender, &plumbed, &stopped))
             .map_err(error)?;
         let netns = netns.map(str::to_owned);
         Ok(Tap { device: name, netns, client: Some(client), stop, reader: Some(reader) })
@@ -325,7 +336,7 @@ impl Device {
     }
 
     /// Sends what Linux gives, until told to stop.
-    fn read_all(&self, client: &Client, stop: &OwnedFd) {
+    fn read_all(&self, client: &Client, plumbed: &Plumbed, stop: &OwnedFd) {
         let mut buf = vec![0; LARGEST];
         loop {
             let mut fds =
@@ -340,7 +351,11 @@ impl Device {
             let mut frames = Frames::default();
             for _ in 0..BATCH {
                 match rustix::io::read(&self.file, &mut buf) {
-                    Ok(n) => frames_from(&buf[..n]).into_iter().for_each(|f| frames.push(f)),
+                    Ok(n) => {
+                        plumbed
+                            .sees(Direction::Out, buf[..n].get(VNET_HEADER..).unwrap_or_default());
+                        frames_from(&buf[..n]).into_iter().for_each(|f| frames.push(f));
+                    }
                     Err(rustix::io::Errno::INTR) => {}
                     // Nothing more for now, or the device is down.
                     Err(_) => break,

@@ -30,7 +30,7 @@ fn ask(s: &Stream, words: &[u32]) -> Vec<u32> {
 }
 
 /// A stream as snoop sets it up: headers, all SAPs, all packets.
-fn snoop(host: &Host, node: &str) -> Stream {
+pub fn snoop(host: &Host, node: &str) -> Stream {
     let s = open(host, node);
     let mut on = 1u32;
     // SAFETY: DLIOCIPNETINFO reads an int.
@@ -43,7 +43,7 @@ fn snoop(host: &Host, node: &str) -> Stream {
 }
 
 /// The next packet: its way, and all of its 24 bytes of header and what follows.
-fn packet(s: &Stream) -> (u16, Vec<u8>) {
+pub fn packet(s: &Stream) -> (u16, Vec<u8>) {
     match s.getmsg(SOON) {
         Ok(Got::Message(Message { data: Some(d), control: None, .. })) => {
             let length = u32::from_be_bytes(d[4..8].try_into().unwrap());
@@ -111,6 +111,35 @@ fn a_ping_is_seen_at_both_ends() {
     let gone = Stream::open(&host.root, "/dev/ipnet/vnic0", OpenFlags::RDWR).unwrap_err();
     assert_eq!(gone.errno, Errno::ENOENT);
     drop(seen);
+    for (host, overlay) in hosts {
+        drop(overlay);
+        host.end_clean();
+    }
+}
+
+#[test]
+fn the_underlay_is_an_interface_of_the_global_zone() {
+    let hosts = two_hosts(true);
+    // They know each other from here on.
+    ping(&hosts[0].0, "10.1.0.2", 1, 56);
+    let seen = hosts.each_ref().map(|(host, _)| snoop(host, "/dev/ipnet/underlay"));
+    let second = snoop(&hosts[0].0, "/dev/ipnet/underlay");
+    ping(&hosts[0].0, "10.1.0.2", 3, 56);
+    // An ICMP message of this kind, with headers of Ethernet, VXLAN, UDP and IP before it.
+    let carries = |p: &[u8], kind| p[24] == 0x45 && p[24 + 9] == 17 && p[24 + 36 + 34] == kind;
+    for (n, s) in seen.iter().chain([&second]).enumerate() {
+        let n = n % 2;
+        for _ in 0..3 {
+            for (kind, out) in [(8, n == 0), (0, n == 1)] {
+                let (way, p) = packet(s);
+                assert_eq!((way, p[1]), (u16::from(out), 2));
+                assert!(carries(&p, kind), "{p:x?}");
+                assert_eq!((p[16..20] == [0; 4], p[20..24] == [0; 4]), (out, !out), "zones");
+            }
+        }
+        assert_eq!(s.getmsg(A_WHILE), Ok(Got::Nothing), "each once");
+    }
+    drop((seen, second));
     for (host, overlay) in hosts {
         drop(overlay);
         host.end_clean();

@@ -9,6 +9,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use crate::common::{Host, two_hosts};
+use crate::ipnet::{packet, snoop};
 use fkadm::client::Error;
 use fkadm::proto::{AttachTap, Guest, GuestKind, Ping};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
@@ -206,4 +207,26 @@ fn what_cannot_be_is_refused() {
     // None of it keeps the VNIC.
     host.client().guest_attach("vnic0", ["10.1.0.1/24"]).unwrap();
     host.end_clean();
+}
+
+#[test]
+fn a_tap_guest_is_an_interface_of_ipnet_too() {
+    let Some([(a, in_a), (b, in_b)]) = two_taps() else {
+        test_skip::skip("needs root and TAP devices");
+        return;
+    };
+    let seen = snoop(&a, "/dev/ipnet/vnic0");
+    stream(&in_a, &in_b, "10.1.0.2:4000", 100_000);
+    // The first two of its connection: out, and back.
+    let mut tcp = std::iter::from_fn(|| Some(packet(&seen))).filter(|(_, p)| p[24 + 9] == 6);
+    for (out, flags) in [(1, 2), (0, 0x12)] {
+        let (way, p) = tcp.next().unwrap();
+        assert_eq!((way, p[1], p[24 + 20 + 13]), (out, 2, flags));
+        // It came for an address of this host's.
+        assert_eq!(p[20..24] == [0; 4], out == 0);
+    }
+    drop(seen);
+    a.client().guest_detach("vnic0").unwrap();
+    a.end_clean();
+    b.end_clean();
 }

@@ -39,7 +39,7 @@ impl Sight {
     pub fn of(decoder: &mut Decoder, packet: &Packet) -> Option<Sight> {
         let (mut from, mut outer, mut in_frame, mut vlan) = (None, None, false, 0);
         let (mut ends, mut echo) = (None, None);
-        for layer in decoder.decode(packet) {
+        for layer in decoder.decode(packet).iter() {
             match layer {
                 Layer::Vxlan(v) => outer = Some((from?, v.vnet)),
                 Layer::Ether(_) => in_frame = true,

@@ -130,3 +130,46 @@ fn json_has_every_packet() {
         assert_eq!(v["bytes"].as_str().unwrap().len(), 4);
     }
 }
+
+#[test]
+fn as_many_packets_as_were_asked_for_are_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let (from, to) = (pings(&dir, 9), dir.path().join("out.pcapng"));
+    let [from, to] = [&from, &to].map(|p| p.to_str().unwrap());
+    assert_eq!(printed(["-c", "4", "-i", from, "-o", to, "udp"]), "");
+    assert_eq!(printed(["-i", to]).lines().count(), 4);
+    assert_eq!(printed(["-c", "0", "-i", from, "-o", to]), "");
+    assert_eq!(printed(["-i", to]), "");
+}
+
+#[test]
+fn a_file_is_not_written_over_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = pings(&dir, 9);
+    let before = std::fs::read(&file).unwrap();
+    let path = file.to_str().unwrap();
+    let e = complaint(&["-i", path, "-o", &format!("{}/./pings.snoop", dir.path().display())]);
+    assert!(e.ends_with("packets are read from this file; name another with -o\n"), "{e}");
+    assert_eq!(std::fs::read(&file).unwrap(), before);
+}
+
+#[test]
+fn a_full_disk_and_a_limit_of_size_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = pings(&dir, 1000);
+    let path = file.to_str().unwrap();
+    let e = complaint(&["-i", path, "-o", "/dev/full"]);
+    assert!(e.starts_with("snoop: /dev/full: No space left on device"), "{e}");
+    let out = dir.path().join("small.snoop");
+    let out = out.to_str().unwrap();
+    let limited = "ulimit -f 32; exec \"$@\"";
+    let args = ["-c", limited, "sh", env!("CARGO_BIN_EXE_snoop"), "-i", path, "-o", out];
+    let run = Command::new("sh").args(args).output().unwrap();
+    assert_eq!(run.status.code(), Some(1), "{run:?}");
+    let e = String::from_utf8(run.stderr).unwrap();
+    assert!(e.starts_with(&format!("snoop: {out}: File too large")), "{e}");
+    assert!(e.ends_with("; the packets before are in it\n"), "{e}");
+    let shown = snoop(["-i", out]);
+    assert!(shown.stdout.iter().filter(|b| **b == b'\n').count() > 50);
+    assert!(shown.stderr.ends_with(b": it ends in the middle of a packet\n"), "{shown:?}");
+}

@@ -3,6 +3,8 @@
 
 use crate::snoop;
 use rustix::process::{Pid, Signal, kill_process};
+use std::io::{BufRead, BufReader};
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Output, Stdio};
@@ -182,4 +184,74 @@ fn who_may_not_watch_is_told_what_it_takes() {
     let why =
         "snoop: lo: to watch this machine's interfaces takes root, or the capability CAP_NET_RAW";
     assert!(stderr.starts_with(why), "{stderr}");
+}
+
+#[test]
+fn addresses_that_come_and_go_are_noticed() {
+    let Some(cable) = Cable::new() else { return };
+    let mut child = start(&["-z", &cable.a, "-I", "eth0", "-rVq", "icmp"]);
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let _ping = cable.ping("192.0.2.2");
+    let mut until = |what: &str| {
+        lines.find(|l| l.as_ref().unwrap().contains(what)).unwrap().unwrap();
+    };
+    let zone = std::fs::metadata(format!("/run/netns/{}", cable.a)).unwrap().ino();
+    let known = format!("192.0.2.2 -> 192.0.2.1 IPNET in interface 2 zone - to {zone}");
+    until(&known);
+    // Another address of the same host, which b knows the way to.
+    let with = |args: &[&str]| assert!(ip(&[&["-n", &cable.a], args].concat()), "{args:?}");
+    let _other = Running(
+        Command::new("ip")
+            .args(["netns", "exec", &cable.b, "ping", "-n", "-i", "0.1", "192.0.2.3"])
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap(),
+    );
+    with(&["address", "add", "192.0.2.3/24", "dev", "eth0"]);
+    until(&format!("192.0.2.2 -> 192.0.2.3 IPNET in interface 2 zone - to {zone}"));
+    with(&["address", "del", "192.0.2.3/24", "dev", "eth0"]);
+    with(&["address", "add", "192.0.2.4/24", "dev", "eth0"]);
+    until(&known);
+    drop(lines);
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn a_namespace_may_lose_its_name_while_it_is_watched() {
+    let Some(cable) = Cable::new() else { return };
+    let child = start(&["-z", &cable.a, "-I", "eth0", "-q", "icmp"]);
+    let stdout = child.stdout.as_ref().unwrap().as_fd().try_clone_to_owned().unwrap();
+    let mut lines = BufReader::new(std::fs::File::from(stdout)).lines();
+    let ping = cable.ping("192.0.2.2");
+    lines.next().unwrap().unwrap();
+    assert!(ip(&["netns", "del", &cable.a]));
+    // It is there as long as somebody is in it.
+    (0..5).for_each(|_| drop(lines.next().unwrap().unwrap()));
+    drop(ping);
+    // The cable goes with its other end.
+    assert!(ip(&["-n", &cable.b, "link", "del", "eth0"]));
+    let out = child.wait_with_output().unwrap();
+    assert_eq!(out.stderr, b"snoop: eth0: the interface went down or away\n");
+}
+
+#[test]
+fn we_read_what_dumpcap_captures() {
+    let Some(cable) = Cable::new() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let _ping = cable.ping("192.0.2.2");
+    for ending in ["pcapng", "pcap"] {
+        let file = dir.path().join(ending);
+        let path = file.to_str().unwrap();
+        let capture =
+            ["netns", "exec", &cable.a, "dumpcap", "-q", "-i", "eth0", "-c", "6", "-w", path];
+        let format: &[&str] = if ending == "pcap" { &["-P"] } else { &[] };
+        let out = Command::new("ip").args(capture).args(format).output().unwrap();
+        if !out.status.success() {
+            test_skip::skip(format!("dumpcap does not run: {out:?}"));
+            return;
+        }
+        let shown = crate::printed(["-r", "-i", path]);
+        assert_eq!(shown.lines().count(), 6, "{shown}");
+        assert!(shown.contains("192.0.2.1 -> 192.0.2.2 ICMP Echo request"), "{shown}");
+    }
 }

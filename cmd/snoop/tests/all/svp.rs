@@ -31,10 +31,18 @@ fn message(version: u16, id: u32, body: Body<'_>) -> Vec<u8> {
 
 /// One of each kind that a host sends.
 fn requests() -> Vec<Vec<u8>> {
+    let route = RouteReq { vnet: 7, vlan: 3, src: mapped(1), dst: mapped(2) };
+    let mut all = requests_of(Version::V2);
+    all.insert(6, message(2, 6, Body::RouteReq(route)));
+    all
+}
+
+/// Those that a version has; routes are of version 2 only.
+fn requests_of(version: Version) -> Vec<Vec<u8>> {
     let ids = [Uuid::from_u128(1), Uuid::from_u128(2)];
     let mut remove = Vec::new();
-    encode_log_rm(&mut remove, Version::V2, Id::from(5), &ids);
-    let route = RouteReq { vnet: 7, vlan: 3, src: mapped(1), dst: mapped(2) };
+    encode_log_rm(&mut remove, version, Id::from(5), &ids);
+    let message = |_, id, body: Body<'_>| message(version.wire(), id, body);
     vec![
         message(2, 0, Body::Ping),
         message(2, 1, Body::Vl2Req { mac: mac(1), vnet: 7 }),
@@ -42,7 +50,6 @@ fn requests() -> Vec<Vec<u8>> {
         message(2, 3, Body::BulkReq { kind: 1 }),
         message(2, 4, Body::LogReq { count: 1024, ip: mapped(9) }),
         remove,
-        message(2, 6, Body::RouteReq(route)),
         message(2, 7, Body::Shootdown { mac: mac(3), vnet: 7 }),
     ]
 }
@@ -50,13 +57,22 @@ fn requests() -> Vec<Vec<u8>> {
 /// One of each kind that a directory sends.
 fn answers() -> Vec<Vec<u8>> {
     let ul3 = Underlay { ip: mapped(20), port: 4789 };
+    let route = RouteAck { vnet: 8, ul3, ..RouteAck::failed(Status::OK) };
+    let mut all = answers_of(Version::V2);
+    all.push(message(2, 6, Body::RouteAck(route)));
+    all
+}
+
+fn answers_of(version: Version) -> Vec<Vec<u8>> {
+    let ul3 = Underlay { ip: mapped(20), port: 4789 };
     let entries = [
         Named { id: Uuid::from_u128(1), entry: Entry::Vl2 { mac: mac(1), vnet: 7 } },
         Named { id: Uuid::from_u128(2), entry: Entry::Vl3 { ip: mapped(2), vlan: 0, vnet: 7 } },
     ];
     let mut log = Vec::new();
-    encode_log_ack(&mut log, Version::V2, Id::from(4), Status::OK, entries);
+    encode_log_ack(&mut log, version, Id::from(4), Status::OK, entries);
     let vl3 = Vl3Ack { status: Status::OK, mac: mac(2), ul3 };
+    let message = |_, id, body: Body<'_>| message(version.wire(), id, body);
     vec![
         message(2, 0, Body::Pong),
         message(2, 1, Body::Vl2Ack(Vl2Ack { status: Status::NOTFOUND, ul3: Underlay::NONE })),
@@ -64,7 +80,6 @@ fn answers() -> Vec<Vec<u8>> {
         message(2, 3, Body::BulkAck { status: Status::BADBULK, kind: 1, data: &[] }),
         log,
         message(2, 5, Body::LogRmAck(Status::OK)),
-        message(2, 6, Body::RouteAck(RouteAck { vnet: 8, ul3, ..RouteAck::failed(Status::OK) })),
     ]
 }
 
@@ -79,7 +94,15 @@ fn segments(bytes: &[u8], size: usize) -> Vec<Vec<u8>> {
 
 /// A connection: two messages in a segment, one in two, then one each; and the end.
 pub fn conversation() -> Vec<Vec<u8>> {
-    let (requests, answers) = (requests(), answers());
+    connection(&requests(), &answers())
+}
+
+/// The same in version 1.
+pub fn conversation_of_version_1() -> Vec<Vec<u8>> {
+    connection(&requests_of(Version::V1), &answers_of(Version::V1))
+}
+
+fn connection(requests: &[Vec<u8>], answers: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let mut packets = segments(&requests[..2].concat(), 1000);
     let mut seq = 1001 + requests[..2].concat().len() as u32;
     let mut push = |packets: &mut Vec<Vec<u8>>, bytes: &[u8]| {
@@ -90,7 +113,7 @@ pub fn conversation() -> Vec<Vec<u8>> {
     push(&mut packets, &requests[2][20..]);
     requests[3..].iter().for_each(|r| push(&mut packets, r));
     let mut back = 77;
-    for answer in &answers {
+    for answer in answers {
         packets.push(tcp(SERVER, HOST, [1296, 50000], back, PSH_ACK, answer));
         back += answer.len() as u32;
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! Another's opinion: tshark reads what we write, we read what it writes.
 
-use crate::{capture, files, frames, printed, svp, write};
+use crate::{capture, files, fragments, frames, printed, svp, write};
 use snoop::packet::{LinkType, Packet};
 use std::path::Path;
 use std::process::Command;
@@ -36,7 +36,14 @@ fn captures() -> Vec<(&'static str, Vec<Packet>)> {
         .flat_map(|(_, packets)| packets)
         .chain(svp::conversation())
         .collect();
+    // Frames of IP without their Ethernet header.
+    let of_ip = |frame: &Vec<u8>| [[8, 0], [0x86, 0xdd]].contains(&[frame[12], frame[13]]);
+    let raw = ethernet.iter().filter(|f| of_ip(f)).map(|f| f[14..].to_vec());
+    let fragments = fragments::cut(&frames::wrapped_ping(), 24);
     vec![
+        ("raw", capture(LinkType::Raw, raw)),
+        ("fragments", capture(LinkType::Raw, fragments)),
+        ("svp1", capture(LinkType::Ethernet, svp::conversation_of_version_1())),
         ("ipnet", capture(LinkType::Ipnet, frames::of_ipnet())),
         ("ethernet", capture(LinkType::Ethernet, ethernet)),
         ("underlay", capture(LinkType::Raw, [frames::wrapped_ping()])),
@@ -48,7 +55,7 @@ fn tshark_reads_our_files_and_finds_nothing_malformed() {
     let dir = tempfile::tempdir().unwrap();
     for (name, packets) in captures() {
         for ending in ["snoop", "pcapng"] {
-            if (name, ending) == ("underlay", "snoop") {
+            if packets[0].link == LinkType::Raw && ending == "snoop" {
                 continue; // The format has no such link type.
             }
             let file = dir.path().join(format!("{name}.{ending}"));
@@ -109,7 +116,7 @@ fn we_read_what_tshark_and_tcpdump_write() {
         write(Path::new(&ours), &packets);
         let expected = printed(["-j", "-i", &ours]);
         for format in ["pcap", "nsecpcap", "pcapng", "snoop"] {
-            if format == "snoop" && kind != "ethernet" {
+            if format == "snoop" && packets[0].link != LinkType::Ethernet {
                 continue; // It writes no other link type in this format.
             }
             let theirs = name(format) + ".theirs";
