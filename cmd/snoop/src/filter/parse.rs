@@ -173,7 +173,7 @@ impl Parser<'_> {
         if self.next_is(&["length"]) {
             return Ok(Item::Number(Number::Length));
         }
-        if let Some(n) = self.sign(|w| number(w)) {
+        if let Some(n) = self.sign(number) {
             return Ok(Item::Number(Number::Constant(n)));
         }
         match self.base() {
