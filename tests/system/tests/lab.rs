@@ -239,7 +239,7 @@ fn an_interrupted_demo_cleans_up() {
 
 #[test]
 fn a_demo_whose_reader_has_enough_cleans_up_and_says_nothing() {
-    let home = Home::new();
+    let home = Home::new(EXE);
     let mut demo = home.lab(&["demo", "--tcp", "100000"]);
     let mut demo = demo.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();
@@ -248,7 +248,7 @@ fn a_demo_whose_reader_has_enough_cleans_up_and_says_nothing() {
     let out = demo.wait_with_output().unwrap();
     assert!(out.status.success() && out.stderr.is_empty(), "{out:?}");
     assert_eq!(home.left(), Vec::<PathBuf>::new());
-    assert_eq!(processes(&home.0), Vec::<i32>::new());
+    assert_eq!(processes(home.dir()), Vec::<i32>::new());
 }
 
 #[test]
