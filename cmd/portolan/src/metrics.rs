@@ -62,7 +62,9 @@ pub struct Metrics {
     pub sent: Counter,
     commits: Histogram,
     commit_errors: Counter,
-    counts: [(&'static str, Gauge); 5],
+    /// Log entries dropped since their host speaks a version that does not know them.
+    pub forgotten: Counter,
+    counts: [(&'static str, Gauge); 6],
 }
 
 impl Default for Metrics {
@@ -92,10 +94,14 @@ impl Default for Metrics {
         let commit_errors = Counter::default();
         let help = "Store commits that failed; nothing was changed";
         registry.register("commit_errors", help, commit_errors.clone());
+        let forgotten = Counter::default();
+        let help = "Log entries of routes dropped unheard, since their host speaks version 1";
+        registry.register("log_forgotten", help, forgotten.clone());
         let counts = [
             ("networks", "Networks described or used"),
             ("hosts", "Hosts with an underlay address"),
             ("ports", "Ports, tombstones included"),
+            ("routers", "Router addresses"),
             ("routes", "Routes, tombstones included"),
             ("log_entries", "Log entries that hosts have not removed"),
         ]
@@ -115,6 +121,7 @@ impl Default for Metrics {
             sent,
             commits,
             commit_errors,
+            forgotten,
             counts,
         }
     }
@@ -163,8 +170,9 @@ impl Metrics {
 
     /// All of it as text, with how much there is now.
     pub fn text(&self, counts: &Counts) -> String {
-        let Counts { networks, hosts, ports, routes, log } = *counts;
-        for ((_, gauge), n) in self.counts.iter().zip([networks, hosts, ports, routes, log]) {
+        let Counts { networks, hosts, ports, routers, routes, log } = *counts;
+        let all = [networks, hosts, ports, routers, routes, log];
+        for ((_, gauge), n) in self.counts.iter().zip(all) {
             gauge.set(i64::try_from(n).unwrap_or(i64::MAX));
         }
         let mut text = String::new();

@@ -115,6 +115,18 @@ fn subnet(text: &str) -> Result<Subnet, String> {
     text.parse()
 }
 
+/// A subnet of an event: the length in the v6 form, or as people count it where that is the only way to read
+/// it.
+fn event_subnet(ip: IpAddr, prefix: u8) -> Result<Subnet, String> {
+    let prefix = match ip.to_canonical() {
+        IpAddr::V4(_) if prefix <= 32 => prefix + 96,
+        IpAddr::V4(_) if prefix < 96 => return Err(format!("{ip}/{prefix}: not a subnet of IPv4")),
+        _ if prefix > 128 => return Err(format!("{ip}/{prefix}: a prefix has at most 128 bits")),
+        _ => prefix,
+    };
+    Ok(Subnet::from_v6(v6(ip), prefix))
+}
+
 fn v6(ip: IpAddr) -> Ipv6Addr {
     octets(ip).into()
 }
@@ -204,8 +216,8 @@ fn event(record: EventRecord) -> Result<Event, String> {
             src_vnet: src_vnet_id,
             dst_vnet: dst_vnet_id,
             dcid,
-            src: Subnet::from_v6(v6(srcip), src_prefixlen),
-            dst: Subnet::from_v6(v6(dstip), dst_prefixlen),
+            src: event_subnet(srcip, src_prefixlen)?,
+            dst: event_subnet(dstip, dst_prefixlen)?,
             src_vlan: src_vlan_id,
             dst_vlan: dst_vlan_id,
         },

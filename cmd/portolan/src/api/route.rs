@@ -8,10 +8,10 @@ use crate::change::{Change, Side, SideKey};
 use crate::net::{Mac, Subnet};
 use crate::record::{Port, Route, RouteKey};
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 /// A router address.
@@ -65,10 +65,30 @@ pub async fn delete_router(State(api): State<Api>, Path((vnet, ip)): Path<(u32, 
     one(&api, Change::DeletePort { vnet, ip }).await
 }
 
-/// All routes.
-#[utoipa::path(get, path = "/api/v1/routes", responses((status = 200, body = [Route])))]
-pub async fn routes(State(api): State<Api>) -> Json<Vec<Route>> {
-    Json(api.server.directory.read().routes().cloned().collect())
+/// How many to list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct Most {
+    /// At most so many; all if not given.
+    limit: Option<usize>,
+}
+
+impl Most {
+    fn or_all(&self) -> usize {
+        self.limit.unwrap_or(usize::MAX)
+    }
+}
+
+/// Routes by network, tag, source and destination.
+#[utoipa::path(
+    get,
+    path = "/api/v1/routes",
+    params(Most),
+    responses((status = 200, body = [Route]))
+)]
+pub async fn routes(State(api): State<Api>, Query(most): Query<Most>) -> Json<Vec<Route>> {
+    let index = api.server.directory.read();
+    Json(index.routes().take(most.or_all()).cloned().collect())
 }
 
 /// Puts a route, or changes it.
@@ -169,8 +189,16 @@ fn side(r: &Route) -> AttachedSide {
 }
 
 /// Subnets that are attached to each other. A route that has none back is in the list of routes only.
-#[utoipa::path(get, path = "/api/v1/attachments", responses((status = 200, body = [Attachment])))]
-pub async fn attachments(State(api): State<Api>) -> Json<Vec<Attachment>> {
+#[utoipa::path(
+    get,
+    path = "/api/v1/attachments",
+    params(Most),
+    responses((status = 200, body = [Attachment]))
+)]
+pub async fn attachments(
+    State(api): State<Api>,
+    Query(most): Query<Most>,
+) -> Json<Vec<Attachment>> {
     let index = api.server.directory.read();
     let both = index.routes().filter(|r| !r.deleted).filter_map(|there| {
         let key = RouteKey {
@@ -184,5 +212,5 @@ pub async fn attachments(State(api): State<Api>) -> Json<Vec<Attachment>> {
         let is = (back.r_vnet, back.r_vlan) == (there.vnet, there.vlan) && there.key() < key;
         is.then(|| Attachment { a: side(back), b: side(there) })
     });
-    Json(both.collect())
+    Json(both.take(most.or_all()).collect())
 }

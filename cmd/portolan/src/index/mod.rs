@@ -63,6 +63,8 @@ pub struct Counts {
     pub hosts: usize,
     /// Ports, tombstones included.
     pub ports: usize,
+    /// Router addresses.
+    pub routers: usize,
     /// Routes, tombstones included.
     pub routes: usize,
     /// Log entries of all hosts.
@@ -246,6 +248,7 @@ impl Index {
             networks: self.networks().len(),
             hosts: self.hosts.iter().filter(|h| h.underlay.is_some()).count(),
             ports: self.ports.len(),
+            routers: self.routers.len(),
             routes: self.routes.len(),
             log: self.hosts.log_len(),
         }

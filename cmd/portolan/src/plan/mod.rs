@@ -156,6 +156,12 @@ impl<'a> Plan<'a> {
         ports.filter(|p| p.mac == mac && !p.deleted).collect()
     }
 
+    /// Guests' addresses with an Ethernet address.
+    fn guests_of(&self, vnet: u32, mac: Mac) -> Vec<IpAddr> {
+        let ports = self.ports_of(vnet, mac).into_iter();
+        ports.filter(Port::is_guest).map(|p| p.ip).collect()
+    }
+
     /// Where VL2_REQ is answered to be.
     fn host_of(&self, vnet: u32, mac: Mac) -> Option<Uuid> {
         let ports = self.ports_of(vnet, mac).into_iter();
@@ -250,8 +256,7 @@ impl<'a> Plan<'a> {
             for (vnet, mac) in guests {
                 self.tell(&self.members(vnet), &Event::Vl2 { mac, vnet });
                 // One of its ports says where it is, whichever hosts the others name.
-                let ports = self.ports_of(vnet, mac).into_iter().filter(Port::is_guest);
-                let ips = ports.map(|p| p.ip).collect();
+                let ips = self.guests_of(vnet, mac).into_iter().collect();
                 self.tell_routed(vnet, &ips);
             }
         }
@@ -341,9 +346,7 @@ impl<'a> Plan<'a> {
         if !self.restore {
             told = self.members(vnet);
             told.extend(guest(new.as_ref()).map(|p| p.host));
-            let ips =
-                |mac| self.ports_of(vnet, mac).into_iter().filter(Port::is_guest).map(|p| p.ip);
-            let now = |mac: &Mac| (*mac, self.host_of(vnet, *mac), ips(*mac).collect::<Vec<_>>());
+            let now = |mac: &Mac| (*mac, self.host_of(vnet, *mac), self.guests_of(vnet, *mac));
             before.extend(macs.iter().map(now));
         }
         for (port, n) in [(&old, -1), (&new, 1)] {
@@ -373,7 +376,7 @@ impl<'a> Plan<'a> {
         if let Some(new) = new.filter(|_| is_other) {
             self.tell(&told, &Event::Vl3 { ip, vlan: new.vlan, vnet });
         }
-        if is_other && guest(old).is_some() {
+        if is_other && old.is_some() {
             rerouted.insert(ip);
         }
         self.tell_routed(vnet, &rerouted);

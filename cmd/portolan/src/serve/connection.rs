@@ -119,8 +119,11 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
                 }
                 Halt::Forget(host, ids) => {
                     self.flush().await?;
+                    let n = ids.len() as u64;
                     // If the store does not take it, it is tried again when the host asks again.
-                    let _ = directory.remove_log(ids, vec![host]).await;
+                    if directory.remove_log(ids, vec![host]).await.is_ok() {
+                        metrics.forgotten.inc_by(n);
+                    }
                 }
             }
         }

@@ -3,7 +3,9 @@
 
 mod common;
 mod defects;
+mod followed;
 mod limits;
+mod moray;
 mod replay;
 mod routes;
 mod told;

@@ -463,6 +463,8 @@ fn defect_b24_routes_do_not_hide_what_is_behind_them_from_version_1() {
         assert_eq!(logged(&running, Version::V1), [id(200)]);
         until("and those that come", || left() == 1);
     }
+    let metrics = &running.server.metrics;
+    until("they are counted", || metrics.forgotten.get() == 140);
 }
 
 /// B25: whatever is wrong with the destination is wrong with the route.

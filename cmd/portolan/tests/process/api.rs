@@ -126,6 +126,70 @@ fn portolanadm_does_all_of_it() {
 }
 
 #[test]
+fn portolanadm_attaches_and_detaches() {
+    let (_dir, portolan) = started();
+    portolan.ok(&["host", "set", A, "192.0.2.1"]);
+    portolan.ok(&["host", "set", B, "192.0.2.2"]);
+    portolan.ok(&["port", "set", "7", "10.7.0.5", "2:8:20:0:7:5", A]);
+    portolan.ok(&["port", "set", "8", "10.8.0.5", "2:8:20:0:8:5", B]);
+    let attach = ["attach", "7", "10.7.0.0/24", "8", "10.8.0.0/24", "--dcid", "1", "--r-dcid", "2"];
+    let refused = |args: &[&str]| {
+        let output = portolan.adm(args);
+        assert!(!output.status.success(), "{args:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let said = refused(&attach);
+    assert!(said.contains("network 7 has no router address in 10.7.0.0/24, none at all"), "{said}");
+    portolan.ok(&["router", "set", "7", "10.7.0.1", "2:8:20:0:7:fe", "--vlan", "3"]);
+    portolan.ok(&["router", "set", "8", "10.8.0.1", "2:8:20:0:8:fe"]);
+    let networks = portolan.ok(&["network", "list"]);
+    let last: Vec<&str> = networks.lines().last().unwrap().split_whitespace().collect();
+    assert_eq!(last, ["8", "-", "1", "1", "10.8.0.1"]);
+    let routers = portolan.ok(&["router", "list"]);
+    assert!(routers.contains("10.7.0.1  2:8:20:0:7:fe  3"), "{routers}");
+
+    let done = portolan.ok(&attach);
+    assert!(done.contains("2 log entries for hosts"), "{done}");
+    assert_eq!(portolan.ok(&attach), "nothing to change\n");
+    let list = portolan.ok(&["attachment", "list"]);
+    let row: Vec<&str> = list.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!(row, ["7", "3", "10.7.0.0/24", "1", "8", "0", "10.8.0.0/24", "2"]);
+    let json: Value =
+        serde_json::from_str(&portolan.ok(&["--json", "attachment", "list"])).unwrap();
+    assert_eq!((&json["b"]["mac"], &json["a"]["vlan"]), (&"2:8:20:0:8:fe".into(), &3.into()));
+    let routes = portolan.ok(&["route", "list"]);
+    assert_eq!(routes.lines().count(), 3, "{routes}");
+    // A route without one back is none.
+    let args = ["route", "set", "--r-vnet", "9", "--r-send-mac", "2:8:20:0:9:fe"];
+    portolan.ok(&[&args[..], &["7", "10.7.0.0/24", "10.9.0.0/24", "--vlan", "3"]].concat());
+    assert_eq!(portolan.ok(&["attachment", "list"]), list);
+    let event = portolan.ok(&["--json", "host", "log", B]);
+    assert!(event.contains(r#""dst":"10.7.0.0/24""#), "{event}");
+    let status = portolan.status();
+    assert_eq!((&status["routers"], &status["routes"]), (&2.into(), &3.into()));
+    let metrics = portolan.http("GET", "/metrics", "", "").1;
+    assert!(metrics.contains("portolan_routers 2\n"), "{metrics}");
+
+    let said = refused(&["attach", "7", "10.7.0.0/24", "8", "10.0.0.0/8"]);
+    assert!(said.contains("overlap"), "{said}");
+    portolan.ok(&["detach", "8", "10.8.0.0/24", "7", "10.7.0.0/24"]);
+    assert_eq!(portolan.ok(&["attachment", "list"]).lines().count(), 1);
+    let said = refused(&["detach", "8", "10.8.0.0/24", "7", "10.7.0.0/24"]);
+    let want = "there is no attachment of 10.8.0.0/24 of network 8 to 10.7.0.0/24 of network 7";
+    assert!(said.contains(want), "{said}");
+    let said = refused(&["route", "delete", "7", "10.7.0.0/24", "10.9.0.0/24"]);
+    assert!(
+        said.contains("there is no route from 10.7.0.0/24 to 10.9.0.0/24 in network 7 with tag 0")
+    );
+    portolan.ok(&["route", "delete", "7", "10.7.0.0/24", "10.9.0.0/24", "--vlan", "3"]);
+    assert_eq!(portolan.status()["routes"], 0);
+    let said = refused(&["router", "delete", "7", "10.7.0.5"]);
+    assert!(said.contains("there is no router address 10.7.0.5 in network 7"), "{said}");
+    portolan.ok(&["router", "delete", "7", "10.7.0.1"]);
+    assert_eq!(portolan.ok(&["router", "list"]).lines().count(), 2);
+}
+
+#[test]
 fn an_export_restores_the_same_directory_in_both_forms() {
     let (dir, portolan) = started();
     let sessions: Value =

@@ -30,7 +30,7 @@ fn the_page_follows_every_change() {
     // of routes from its own is stale.
     browser.shows("hosts", &format!("{A}|192.0.2.1|4789|1|3"));
     browser.shows("hosts", &format!("{B}|2001:db8::2|4790|1|2"));
-    browser.shows("networks", "7||2|2");
+    browser.shows("networks", "7||2|2|");
     browser.shows("ports", &format!("10.0.0.1|2:8:20:0:0:1|{A}||"));
     browser.shows("ports", &format!("fd00::1|2:8:20:0:0:2|{B}|4|"));
     browser.shows("numbers", "5\nlog backlog");
@@ -66,6 +66,45 @@ fn the_page_follows_every_change() {
     browser.shows("state", "live");
     portolan.ok(&["port", "set", "8", "10.8.0.2", "2:8:20:0:0:9", A]);
     browser.shows("ports", "10.8.0.2");
+}
+
+/// Types into the fields of the form and sends it.
+fn attach(browser: &mut Browser, fields: [&str; 6]) {
+    let names = ["vnet", "subnet", "dcid", "r_vnet", "r_subnet", "r_dcid"];
+    for (name, value) in names.iter().zip(fields) {
+        browser.eval(&format!("document.forms.attach.elements['{name}'].value = '{value}'"));
+    }
+    browser.eval("document.forms.attach.requestSubmit()");
+}
+
+#[test]
+fn the_page_attaches_and_detaches() {
+    let Some(mut browser) = Browser::start() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let portolan = Portolan::start(&dir.path().join("portolan.redb"), &[]);
+    portolan.ok(&["host", "set", A, "192.0.2.1"]);
+    portolan.ok(&["port", "set", "7", "10.7.0.5", "2:8:20:0:7:5", A]);
+    portolan.ok(&["router", "set", "7", "10.7.0.1", "2:8:20:0:7:fe", "--vlan", "3"]);
+    browser.open(&format!("http://{}/", portolan.api), "");
+    browser.shows("state", "live");
+    browser.shows("networks", "7||1|1|10.7.0.1");
+
+    // What is refused is said where it was asked for, in the words of the server.
+    attach(&mut browser, ["7", "10.7.0.0/24", "1", "8", "10.8.0.0/24", ""]);
+    browser.shows("said", "there is no network 8");
+    portolan.ok(&["router", "set", "8", "10.8.0.1", "2:8:20:0:8:fe"]);
+    attach(&mut browser, ["7", "10.7.0.0/24", "1", "8", "10.8.0.0/24", ""]);
+    browser.shows("attachments", "7|3|10.7.0.0/24|1|8||10.8.0.0/24||detach");
+    browser.until("said", str::is_empty);
+    browser.shows("routes", "7|3|10.7.0.0/24|10.8.0.0/24|8|||2:8:20:0:8:fe|");
+    browser.shows("routes", "8||10.8.0.0/24|10.7.0.0/24|7|3|1|2:8:20:0:7:fe|");
+    browser.shows("numbers", "2\nroutes");
+    assert_eq!(portolan.ok(&["attachment", "list"]).lines().count(), 2);
+
+    browser.eval("document.querySelector('#attachments button').click()");
+    browser.until("attachments", |text| text.lines().count() == 1);
+    browser.until("routes", |text| text.lines().count() == 1);
+    assert_eq!(portolan.status()["routes"], 0);
 }
 
 #[test]
