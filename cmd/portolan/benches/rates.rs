@@ -7,13 +7,14 @@
 use portolan::record::Host;
 use serde_json::json;
 use std::io::{BufRead, BufReader, Write};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use svp::client::{Client, Event, Question};
+use svp::message::RouteReq;
 use svp::{Body, Id, MacAddr, Message, Uuid, Version};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -21,8 +22,38 @@ use tokio::net::TcpStream;
 const HOSTS: u32 = 1000;
 const VNETS: u32 = 50;
 const RUN: Duration = Duration::from_secs(4);
-/// Bytes of a VL2_ACK.
-const ACK: usize = 36;
+/// Routes that leave each network, each for another destination, if there are mappings enough.
+const ROUTES: u32 = 1000;
+
+/// What is asked for.
+#[derive(Clone, Copy)]
+enum Kind {
+    Vl2,
+    Route,
+}
+
+impl Kind {
+    /// Bytes of a request, and of its answer.
+    fn sizes(self) -> (usize, usize) {
+        match self {
+            Kind::Vl2 => (28, 36),
+            Kind::Route => (56, 64),
+        }
+    }
+
+    /// Whether an answer is OK.
+    fn is_ok(self, ack: &[u8]) -> bool {
+        match self {
+            Kind::Vl2 => ack[3] == 4 && ack[16..18] == [0; 2],
+            Kind::Route => ack[3] == 15 && ack[16..20] == [0; 4],
+        }
+    }
+}
+
+/// Routes of each network: to mappings of the network before it, a /24 each.
+fn routes(ports: u32) -> u32 {
+    ROUTES.min(ports / 256)
+}
 
 struct Server {
     child: Child,
@@ -99,6 +130,11 @@ fn mac(n: u32) -> MacAddr {
     MacAddr([2, 8, a, b, c, d])
 }
 
+fn ip(n: u32) -> Ipv4Addr {
+    let [a, b, c, d] = n.to_be_bytes();
+    Ipv4Addr::new(10, a * 16 + b, c, d)
+}
+
 fn fill(file: &Path, ports: u32) {
     let mut out = std::io::BufWriter::new(std::fs::File::create(file).expect("file"));
     for n in 0..HOSTS {
@@ -106,32 +142,50 @@ fn fill(file: &Path, ports: u32) {
         writeln!(out, "{}", json!({"host": host})).expect("room");
     }
     for n in 0..ports {
-        let [a, b, c, d] = n.to_be_bytes();
-        let (ip, mac) = (format!("10.{}.{c}.{d}", a * 16 + b), mac(n).to_string());
+        let (ip, mac) = (ip(n).to_string(), mac(n).to_string());
         let port = json!({"vnet": n % VNETS, "ip": ip, "mac": mac, "host": host(n % HOSTS)});
         writeln!(out, "{}", json!({"port": port})).expect("room");
+    }
+    for vnet in 0..VNETS {
+        for n in 0..routes(ports) {
+            let to = format!("{}/24", ip(n * 256));
+            let route = json!({"vnet": vnet, "vlan": 0, "subnet": "10.0.0.0/8", "r_subnet": to, "r_dcid": 1,
+                "r_vnet": (vnet + VNETS - 1) % VNETS, "r_vlan": 0, "r_send_mac": "2:8:0:0:0:fe"});
+            writeln!(out, "{}", json!({"route": route})).expect("room");
+        }
     }
     out.flush().expect("room");
 }
 
 /// Requests for any of the mappings, encoded back to back.
-fn requests(count: u32, ports: u32, seed: u32) -> Vec<u8> {
+fn requests(kind: Kind, count: u32, ports: u32, seed: u32) -> Vec<u8> {
+    let ports = match kind {
+        Kind::Vl2 => ports,
+        Kind::Route => routes(ports) * 256,
+    };
     let mut out = Vec::new();
     let mut random = u64::from(seed) * 2 + 1;
     for id in 0..count {
         random =
             random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let n = ((random >> 33) % u64::from(ports)) as u32;
-        let body = Body::Vl2Req { mac: mac(n), vnet: n % VNETS };
+        let body = match kind {
+            Kind::Vl2 => Body::Vl2Req { mac: mac(n), vnet: n % VNETS },
+            Kind::Route => Body::RouteReq(RouteReq {
+                vnet: (n + 1) % VNETS,
+                vlan: 0,
+                src: Ipv4Addr::new(10, 0, 0, 7).to_ipv6_mapped(),
+                dst: ip(n).to_ipv6_mapped(),
+            }),
+        };
         Message { version: 2, id: Id::from(id), body }.encode(&mut out);
     }
     out
 }
 
-const REQUEST: usize = 28;
-
 /// Asks `window` questions, waits for the answers, and asks again; or every `pace`, if there is one.
 async fn asker(
+    kind: Kind,
     addr: SocketAddr,
     seed: u32,
     ports: u32,
@@ -141,12 +195,13 @@ async fn asker(
 ) -> Vec<Duration> {
     let mut stream = TcpStream::connect(addr).await.expect("connect");
     stream.set_nodelay(true).expect("nodelay");
-    let all = requests((window * 16) as u32, ports, seed);
-    let mut answers = vec![0; window * ACK];
+    let all = requests(kind, (window * 16) as u32, ports, seed);
+    let (request, ack) = kind.sizes();
+    let mut answers = vec![0; window * ack];
     let mut times = Vec::new();
     let began = Instant::now();
     let mut tick = pace.map(tokio::time::interval);
-    for batch in all.chunks(window * REQUEST).cycle() {
+    for batch in all.chunks(window * request).cycle() {
         if began.elapsed() > RUN {
             break;
         }
@@ -157,16 +212,14 @@ async fn asker(
         stream.write_all(batch).await.expect("write");
         stream.read_exact(&mut answers).await.expect("read");
         times.push(sent.elapsed());
-        assert!(
-            answers.chunks(ACK).all(|a| a[3] == 4 && a[16..18] == [0, 0]),
-            "an answer is not OK"
-        );
+        assert!(answers.chunks(ack).all(|a| kind.is_ok(a)), "an answer is not OK");
         done.fetch_add(window as u64, Ordering::Relaxed);
     }
     times
 }
 
 async fn lookups(
+    kind: Kind,
     server: &Server,
     ports: u32,
     connections: u32,
@@ -175,7 +228,7 @@ async fn lookups(
 ) {
     let done = Arc::new(AtomicU64::new(0));
     let (cpu, began) = (server.cpu(), Instant::now());
-    let ask = |n| asker(server.svp, n, ports, window, pace, Arc::clone(&done));
+    let ask = |n| asker(kind, server.svp, n, ports, window, pace, Arc::clone(&done));
     let tasks: Vec<_> = (0..connections).map(|n| tokio::spawn(ask(n))).collect();
     let mut times = Vec::new();
     for task in tasks {
@@ -304,12 +357,16 @@ fn main() {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
     runtime.block_on(async {
-        lookups(&server, ports, 1, 1, None).await;
-        lookups(&server, ports, 1, 512, None).await;
-        lookups(&server, ports, 10, 64, None).await;
-        lookups(&server, ports, 1000, 8, None).await;
+        lookups(Kind::Vl2, &server, ports, 1, 1, None).await;
+        lookups(Kind::Vl2, &server, ports, 1, 512, None).await;
+        lookups(Kind::Vl2, &server, ports, 10, 64, None).await;
+        lookups(Kind::Vl2, &server, ports, 1000, 8, None).await;
         print!("half of 500 000 a second: ");
-        lookups(&server, ports, 10, 25, Some(Duration::from_millis(1))).await;
+        lookups(Kind::Vl2, &server, ports, 10, 25, Some(Duration::from_millis(1))).await;
+        let each = routes(ports);
+        println!("routes, {each} from each of {VNETS} networks:");
+        lookups(Kind::Route, &server, ports, 1, 1, None).await;
+        lookups(Kind::Route, &server, ports, 10, 64, None).await;
         change(&server).await;
     });
     server.end();

@@ -27,7 +27,10 @@
 //!
 //! * *network* or *vnet*: a virtual network, by number.
 //! * *host*: what carries guests ("CN" in the original); its *underlay* address takes encapsulated packets.
-//! * *port*: a guest's address in a network. Its IP address is the key; several ports may have one Ethernet
+//! * *router*: an address of a network to which guests send what is for other networks. Nobody carries it: the
+//!   hosts of the guests route themselves.
+//! * *route*: where packets go that leave a network. *Attachment*: two routes that lead to each other.
+//! * *port*: a guest's address in a network, or a router's. Its IP address is the key; several ports may have one Ethernet
 //!   address, and the last changed of those says where that address is.
 //! * *log*: what a host is to be told. Entries are made with the change they tell of, in one transaction,
 //!   and stay until the host removes them.

@@ -7,9 +7,13 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use std::net::Ipv4Addr;
 use svp::client::{Client, Event, Question};
+use svp::message::RouteReq;
 use svp::server::Server;
 use svp::{Body, HEADER, Id, MacAddr, Message, Refusal, Version, frame};
+
+const V4: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 
 fuzz_target!(|data: &[u8]| {
     let Some((&[side, cut], stream)) = data.split_first_chunk() else { return };
@@ -82,6 +86,12 @@ fn client(stream: &[u8], cut: usize, side: u8) {
         Question::Vl3 { ip: [10, 0, 0, 1].into(), vnet: 7 },
         Question::Log { count: 1024, ip: [10, 0, 0, 1].into() },
         Question::LogRm(vec![svp::Uuid::nil()]),
+        Question::Route(RouteReq {
+            vnet: 7,
+            vlan: 3,
+            src: V4.to_ipv6_mapped(),
+            dst: V4.to_ipv6_mapped(),
+        }),
     ] {
         waiting.extend(client.ask(&question));
     }
@@ -109,6 +119,7 @@ fn client(stream: &[u8], cut: usize, side: u8) {
                         id == Id::from(3) && entries.as_bytes().len() <= 1024
                     }
                     Ok(Body::LogRmAck(_)) => id == Id::from(4),
+                    Ok(Body::RouteAck(_)) => id == Id::from(5),
                     Ok(_) => false,
                     Err(why) => id == Id::from(3) && !why.ends_connection(),
                 };

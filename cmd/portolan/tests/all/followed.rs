@@ -15,8 +15,9 @@ use svp::log::Entry;
 use svp::message::{RouteAck, RouteReq};
 use svp::{MacAddr, Uuid};
 
-const VNETS: std::ops::Range<u32> = 7..10;
+const VNETS: std::ops::Range<u32> = 7..9;
 const VLANS: std::ops::Range<u16> = 0..2;
+const ADDRESSES: std::ops::Range<u8> = 0..3;
 const HOSTS: std::ops::Range<u8> = 1..4;
 
 fn id(n: u8) -> Uuid {
@@ -30,7 +31,7 @@ fn address(n: u8) -> IpAddr {
 }
 
 fn addresses() -> impl Iterator<Item = Ipv6Addr> {
-    (0..4).map(|n| octets(address(n)).into())
+    ADDRESSES.map(|n| octets(address(n)).into())
 }
 
 fn subnet() -> impl Strategy<Value = Subnet> {
@@ -43,7 +44,7 @@ fn mac() -> impl Strategy<Value = Mac> {
 }
 
 fn port() -> impl Strategy<Value = Port> {
-    let who = (VNETS, 0..4u8, mac(), HOSTS);
+    let who = (VNETS, ADDRESSES, mac(), HOSTS);
     (who, VLANS, prop::bool::weighted(0.2), prop::bool::weighted(0.1)).prop_map(
         |((vnet, n, mac, host), vlan, router, deleted)| Port {
             vnet,
@@ -97,8 +98,8 @@ fn change() -> impl Strategy<Value = Change> {
     prop_oneof![
         1 => host,
         4 => port().prop_map(Change::Port),
-        2 => (VNETS, 0..4u8).prop_map(|(vnet, n)| Change::DeletePort { vnet, ip: address(n) }),
-        3 => (VNETS, 0..4u8, HOSTS).prop_map(|(vnet, n, host)| {
+        2 => (VNETS, ADDRESSES).prop_map(|(vnet, n)| Change::DeletePort { vnet, ip: address(n) }),
+        3 => (VNETS, ADDRESSES, HOSTS).prop_map(|(vnet, n, host)| {
             Change::Move { vnet, ip: Some(address(n)), mac: None, host: id(host) }
         }),
         3 => (VNETS, mac(), HOSTS).prop_map(|(vnet, mac, host)| {
@@ -141,7 +142,7 @@ fn act(index: &mut Index, known: &mut Known, host: Uuid) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
     fn what_hosts_know_of_routes_is_true_once_their_log_is_heard(
