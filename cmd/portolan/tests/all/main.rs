@@ -6,6 +6,7 @@ mod defects;
 mod followed;
 mod limits;
 mod moray;
+mod records;
 mod replay;
 mod routes;
 mod told;
