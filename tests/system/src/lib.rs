@@ -12,6 +12,7 @@ mod daemon;
 pub mod home;
 pub mod packet;
 pub mod routed;
+pub mod svp_v1;
 
 use anyhow::{Context, Result, bail};
 pub use daemon::{Daemon, wait};

@@ -9,15 +9,19 @@
 //!        \_____________________ svp ____________________--> portolan, 127.x.y.9: "portolan" in each ROOT/etc/hosts
 //! ```
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use fkadm::proto::Ping;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::Value;
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
+use svp::client::{Client, Event, Question};
+use svp::log::Entry;
+use svp::{Body, Version};
 use system_tests::{Daemon, wait};
 
 const EXE: &str = env!("CARGO_BIN_EXE_overlay-tools");
@@ -375,5 +379,86 @@ fn tls_lets_in_who_shows_a_certificate_of_the_right_authority() -> Result<()> {
     })?;
     trust("good-ca.pem")?;
     site.tells(1, "a connection", |peer| peer["state"] == "ACTIVE")?;
+    site.stop()
+}
+
+/// What is only switched goes as ever where the directory is older, over the version that is found out.
+#[test]
+fn v1_svp_server_and_v2_varpd() -> Result<()> {
+    let site = Site::start(5, 3, |_| Vec::new())?;
+    system_tests::svp_v1::serve(site.at(8, 1296), site.at(9, 1296))?;
+    site.name(&[site.address(8)])?;
+    for host in [1, 2, 3] {
+        site.overlay(host, ",svp/dcid=7,svp/router_oui=2:8:20:0:0:0")?;
+    }
+    site.guest(1, 1)?;
+    site.guest(2, 2)?;
+    site.reached("10.9.0.2")?;
+    site.reached("fd09::2")?;
+    site.tells(1, "version 1", |peer| peer["state"] == "ACTIVE" && peer["version"] == 1)?;
+    // The log, too.
+    site.kernel(2)?.guest_detach("vn2")?;
+    site.dladm(2, &["delete-vnic", "vn2"])?;
+    site.guest(2, 3)?;
+    site.adm(&["port", "move", VNET, &mac(2), &id(3)])?;
+    site.reached("10.9.0.2")?;
+    site.stop()
+}
+
+/// Asks a portolan on a connection of its own.
+fn ask<T>(
+    at: SocketAddr,
+    version: Version,
+    question: &Question,
+    take: impl FnOnce(Body<'_>) -> Result<T>,
+) -> Result<T> {
+    let mut stream = TcpStream::connect(at)?;
+    let mut client = Client::fixed(version);
+    client.ask(question)?;
+    stream.write_all(client.output())?;
+    client.wrote(client.output().len());
+    loop {
+        let mut bytes = [0; 4096];
+        let size = stream.read(&mut bytes)?;
+        ensure!(size > 0, "the server hung up");
+        client.buffer().extend(&bytes[..size]);
+        if let Some(event) = client.poll()? {
+            let Event::Reply { body: Ok(body), .. } = event else { bail!("{event:?}") };
+            return take(body);
+        }
+    }
+}
+
+/// An old host: it never asks for a version, and is told of nothing that it does not know. B24 is that
+/// it was told of nothing behind that either.
+#[test]
+fn v1_svp_client_and_v2_portolan() -> Result<()> {
+    let site = Site::start(6, 0, |_| Vec::new())?;
+    let (svp, host) = (site.at(9, 1296), IpAddr::from(site.address(1)));
+    for (vnet, ip, mac) in
+        [(VNET, "10.9.0.254", "2:8:20:ff:0:1"), ("78", "10.8.0.254", "2:8:20:ff:0:2")]
+    {
+        site.adm(&["router", "set", vnet, ip, mac])?;
+    }
+    let subnets = [VNET, "10.9.0.0/24", "78", "10.8.0.0/24"];
+    site.adm(&[&["attach"], &subnets[..]].concat())?;
+    site.adm(&["port", "move", VNET, &mac(2), &id(3)])?;
+    let log = |version| {
+        ask(svp, version, &Question::Log { count: 1024, ip: host }, |body| match body {
+            Body::LogAck { entries, .. } => Ok(entries.iter().map(|e| e.entry).collect::<Vec<_>>()),
+            other => bail!("{other:?}"),
+        })
+    };
+    let (mut all, known) = (log(Version::V2)?, log(Version::V1)?);
+    let before = all.len();
+    ensure!(matches!(all.last(), Some(Entry::Vl2 { .. })), "{all:?}");
+    all.retain(|entry| entry.version() == Version::V1);
+    ensure!(all.len() < before && known == all, "{known:?} of {all:?}");
+    let guest = Question::Vl2 { mac: mac(2).parse()?, vnet: VNET.parse()? };
+    let place = ask(svp, Version::V1, &guest, |body| match body {
+        Body::Vl2Ack(ack) => Ok(ack),
+        other => bail!("{other:?}"),
+    })?;
+    ensure!(place.status == svp::Status::OK, "{place:?}");
     site.stop()
 }

@@ -10,9 +10,16 @@
 //! | kernel | varpd, plugin, dladm | `v2_varpd_on_v1_kernel` |
 //! | varpd, as the kernel sees it | kernel | `v1_varpd_on_v2_kernel` |
 //!
-//! What is smaller than a process is tested where it is: door client and varpd, dladm and varpd or
-//! kernel (`v1_*`, `v2_*` in libvarpd-client, libdladm, dladm), handles of both versions on one
-//! device (kernel/overlay), SVP (varpd-svp, portolan).
+//! The others are where what they need is:
+//!
+//! | version 1 | version 2 | test |
+//! |---|---|---|
+//! | SVP server | varpd, plugin | `v1_svp_server_and_v2_varpd` in `svp` |
+//! | SVP client | portolan | `v1_svp_client_and_v2_portolan` in `svp` |
+//! | SVP server, beside one of version 2 | svp engine | `routes_need_version_2` in varpd-svp |
+//! | handle | handle and kernel | `handles_speak_their_version_side_by_side`, `version_1_is_not_asked_about_routes` in kernel/overlay |
+//! | varpd | door client, dladm | `v2_client_on_v1_varpd_knows_what_it_cannot_have` in libvarpd-client, `v1_varpd_on_v2_kernel_shows_what_it_knows` in dladm |
+//! | varpd or kernel | libdladm | `v1_varpd_and_v1_kernel_say_what_they_do_not_have` in libdladm |
 
 use anyhow::{Context, Result, bail, ensure};
 use libvarpd_client::{CacheEntry, Client};
