@@ -2,6 +2,7 @@
 //! Primitives of DLPI as bytes, in the byte order of the machine; numbers of `<sys/dlpi.h>`. And the
 //! record in front of packets, `struct sb_hdr` of `<sys/bufmod.h>`.
 
+use overlay_abi::errno::Errno;
 use std::fmt;
 use std::time::Duration;
 
@@ -40,7 +41,7 @@ impl fmt::Display for Refusal {
         let known = match self.dlpi {
             0x00 => "bad SAP",
             0x03 => "not in this state",
-            0x04 => return write!(f, "error {} of the system", self.errno),
+            0x04 => return Errno(self.errno.cast_signed()).fmt(f),
             0x07 => "not supported",
             0x09 => "unknown primitive",
             0x14 => "not enabled",

@@ -233,7 +233,7 @@ fn what_a_driver_refuses_is_told() {
     let host = Host::new();
     let mut refused = host.open(Node::Ipnet { zone: None, interface: "no0" }).unwrap();
     let e = refused.watch(true).unwrap_err().to_string();
-    assert_eq!(e, "DL_BIND_REQ is refused: error 13 of the system");
+    assert_eq!(e, "DL_BIND_REQ is refused: Permission denied");
     let e = host.open(Node::Ipnet { zone: None, interface: "odd0" }).unwrap_err().to_string();
     assert_eq!(e, "the driver does not answer DL_INFO_REQ as DLPI says");
     let e = host.open(Node::Ipnet { zone: None, interface: "none0" }).unwrap_err();
