@@ -6,7 +6,7 @@
 //!   VNIC smokeN+1 -- frame --> overlay smokeN, vxlan 127.0.0.1 --> UDP socket of this program
 //! ```
 //!
-//! The first has one destination and is spoken to in version 1. The second, [`routed`], asks this
+//! The first has one destination and is spoken to in version 1. The second (`routed`) asks this
 //! program for each address and route, in version 2.
 //!
 //! One line for each check, `PASS name` or `FAIL name: why`; what cannot be tried because an earlier

@@ -10,7 +10,7 @@
 //! * `VL2(mac)` when a host may have kept an answer to VL2_REQ that is now another: the guest moved, went
 //!   away, or its host has another underlay address.
 //! * `VL3(ip)` when the address has a new Ethernet address, or one at all.
-//! * `ROUTE` when routed flows may take another way ([`routes`]).
+//! * `ROUTE` when routed flows may take another way (`routes`).
 //!
 //! A host's log never says the same twice: a new entry takes the place of an equal one that the host has
 //! not removed yet. Since the new one comes under a new id and at the end, a host that just acts on the
