@@ -17,6 +17,7 @@ fn seeds(from: u64, to: u64) {
     eprintln!("{all:?}");
     // A simulation in which nothing happens finds nothing.
     assert!(all.found > 50 * (to - from) && all.removed > 0 && all.lost > 0);
+    assert!(all.routed > 5 * (to - from));
 }
 
 #[test]

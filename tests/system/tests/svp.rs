@@ -10,7 +10,7 @@
 //! ```
 
 use anyhow::{Context, Result, bail, ensure};
-use fkadm::proto::Ping;
+use fkadm::proto::{Attach, Ping};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::Value;
 use std::io::{Read, Write};
@@ -314,6 +314,104 @@ fn a_name_without_address_degrades_the_link_and_with_one_it_is_restored() -> Res
     let peers = told["peers"].as_array().context("peers")?;
     assert_eq!(peers.len(), 2, "{told}");
     assert!(peers.iter().any(|peer| peer["state"] == "ACTIVE"), "{told}");
+    site.stop()
+}
+
+/// Of the networks that are routed: their numbers, and the data centre of each.
+const ROUTED: [(u8, u8); 2] = [(77, 1), (78, 2)];
+
+impl Site {
+    /// A host's overlay of a routed network, whose guests `n` are 10.VNET.0.n and fd:VNET::n.
+    fn routed_overlay(&self, host: u8, (vnet, dcid): (u8, u8)) -> Result<()> {
+        let ip = self.address(host);
+        let props = format!(
+            "vxlan/listen_ip={ip},svp/host=portolan,svp/underlay_ip={ip},svp/router_oui=2:8:20:1:2:3"
+        );
+        let (vnet, dcid) = (vnet.to_string(), dcid.to_string());
+        let create = ["create-overlay", "-e", "vxlan", "-s", "svp", "-v", &vnet, "-d", &dcid];
+        self.dladm(host, &[&create[..], &["-p", &props, "ov0"]].concat()).map(drop)
+    }
+
+    fn routed_guest(&self, n: u8, vnet: u8, host: u8) -> Result<()> {
+        let link = format!("vn{n}");
+        self.dladm(host, &["create-vnic", "-l", "ov0", "-m", &mac(n), &link])?;
+        let addresses = vec![format!("10.{vnet}.0.{n}/24"), format!("fd:{vnet}::{n}/64")];
+        let routers = vec![format!("10.{vnet}.0.254").parse()?, format!("fd:{vnet}::fe").parse()?];
+        let attach = Attach { link, addresses, routers, ..Attach::default() };
+        self.kernel(host)?.guest_attach_as(attach)?;
+        Ok(())
+    }
+
+    /// Attaches the two networks in both families, or takes them apart.
+    fn attach(&self, attached: bool) -> Result<()> {
+        for (a, b) in [("10.77.0.0/24", "10.78.0.0/24"), ("fd:77::/64", "fd:78::/64")] {
+            let sides = ["77", a, "78", b];
+            match attached {
+                true => {
+                    self.adm(&[&["attach", "--dcid", "1", "--r-dcid", "2"], &sides[..]].concat())?
+                }
+                false => self.adm(&[&["detach"], &sides[..]].concat())?,
+            };
+        }
+        Ok(())
+    }
+}
+
+/// Two networks in two data centres: their guests reach each other while they are attached, and one that moves is
+/// followed. Nobody but the directory tells the hosts.
+#[test]
+fn guests_of_attached_networks_reach_each_other_and_one_that_moves() -> Result<()> {
+    let site = Site::start(7, 3, |_| Vec::new())?;
+    let [one, other] = ROUTED;
+    for (host, network) in [(1, one), (2, other), (3, other)] {
+        site.routed_overlay(host, network)?;
+    }
+    for (n, (vnet, _), host) in [(1, one, 1), (4, other, 2)] {
+        site.routed_guest(n, vnet, host)?;
+        let vnet = vnet.to_string();
+        for ip in [format!("10.{vnet}.0.{n}"), format!("fd:{vnet}::{n}")] {
+            site.adm(&["port", "set", &vnet, &ip, &mac(n), &id(host)])?;
+        }
+        for ip in [format!("10.{vnet}.0.254"), format!("fd:{vnet}::fe")] {
+            site.adm(&["router", "set", &vnet, &ip, &format!("2:8:20:0:0:{vnet}")])?;
+        }
+    }
+    assert!(
+        site.dladm(1, &["show-overlay", "-o", "property,value", "ov0"])?.contains("2:8:20:0:0:0")
+    );
+    for to in ["10.78.0.4", "fd:78::4"] {
+        assert!(!site.ping(to)?, "{to} is reached and not attached");
+    }
+    site.attach(true)?;
+    for to in ["10.78.0.4", "fd:78::4"] {
+        site.reached(to)?;
+    }
+    // Of the number of the data centre the other host has only its directory's word.
+    let routes = site.dladm(1, &["show-overlay", "-t", "ov0"])?;
+    assert!(routes.contains("10.78.0.4") && routes.contains(&mac(4)), "{routes}");
+
+    // It goes to the third host, which no host of the first network ever heard of.
+    site.kernel(2)?.guest_detach("vn4")?;
+    site.dladm(2, &["delete-vnic", "vn4"])?;
+    site.routed_guest(4, 78, 3)?;
+    assert!(!site.ping("10.78.0.4")?, "nobody knows");
+    site.adm(&["port", "move", "78", &mac(4), &id(3)])?;
+    for to in ["10.78.0.4", "fd:78::4"] {
+        site.reached(to)?;
+    }
+
+    site.attach(false)?;
+    for to in ["10.78.0.4", "fd:78::4"] {
+        wait(&format!("{to} answers no more"), || site.ping(to).is_ok_and(|answered| !answered))?;
+    }
+    let told = site.told(1)?;
+    assert!(told["counters"]["log_entries"].as_u64() >= Some(4), "{told}");
+    // The host and the directory must mean the same data centre.
+    site.dladm(2, &["delete-overlay", "ov0"])?;
+    site.routed_overlay(2, other)?;
+    let wrong = ["modify-overlay", "-p", "svp/dcid=1", "ov0"];
+    assert!(site.dladm(2, &wrong).is_err());
+    assert!(site.log("varpd2").contains("the data centre of the link is 2"));
     site.stop()
 }
 
