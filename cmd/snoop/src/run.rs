@@ -219,7 +219,9 @@ impl Sink {
                     .map_err(|error| Error::Output { path: path.clone(), error })?;
                 if shown.is_some_and(|t| t.elapsed() >= PROGRESS) {
                     *shown = Some(Instant::now());
-                    eprint!("\r{number} ");
+                    let dropped =
+                        source.dropped().map_or(String::new(), |n| format!(", {n} dropped"));
+                    eprint!("\r{number} packets{dropped} ");
                 }
             }
             Sink::Flows { flows, .. } => flows.add(layers, packet.length),
@@ -232,7 +234,8 @@ impl Sink {
             Sink::Show { mut to, .. } => Ok(to.flush()?),
             Sink::File { writer, path, shown } => {
                 if shown.is_some() {
-                    eprint!("\r");
+                    // The counts come in the place of the progress.
+                    eprint!("\r\x1b[K");
                 }
                 writer.end(counts).map_err(|error| Error::Output { path, error })
             }

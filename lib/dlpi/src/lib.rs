@@ -81,7 +81,12 @@ fn unfit(what: &'static str, error: Option<Errno>) -> Error {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Node<'a> {
     /// A data link, `/dev/net/LINK`; `lo0` is what IP loops back on any interface, `/dev/lo0`.
-    Link(&'a str),
+    Link {
+        /// Another zone than the caller's, which then must be the global one.
+        zone: Option<&'a str>,
+        /// Its name.
+        link: &'a str,
+    },
     /// An IP interface as ipnet has it, in the caller's zone or, for the global zone, in another.
     Ipnet {
         /// The other zone.
@@ -94,8 +99,9 @@ pub enum Node<'a> {
 impl Node<'_> {
     fn path(&self) -> String {
         match self {
-            Node::Link("lo0") => "/dev/lo0".into(),
-            Node::Link(name) => format!("/dev/net/{name}"),
+            Node::Link { zone: None, link: "lo0" } => "/dev/lo0".into(),
+            Node::Link { zone: None, link } => format!("/dev/net/{link}"),
+            Node::Link { zone: Some(zone), link } => format!("/dev/net/zone/{zone}/{link}"),
             Node::Ipnet { zone: None, interface } => format!("/dev/ipnet/{interface}"),
             Node::Ipnet { zone: Some(zone), interface } => {
                 format!("/dev/ipnet/zone/{zone}/{interface}")

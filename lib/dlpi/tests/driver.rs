@@ -221,7 +221,7 @@ fn a_driver_that_can_says_when_it_saw_a_packet() {
 #[test]
 fn a_link_is_raw_and_promiscuous_only_if_that_is_wanted() {
     let host = Host::new();
-    let mut link = host.open(Node::Link("net0")).unwrap();
+    let mut link = host.open(Node::Link { zone: None, link: "net0" }).unwrap();
     assert_eq!(link.mac_type(), DL_ETHER);
     link.watch(false).unwrap();
     let bind = "[1, 0, 0, 2, 0]";

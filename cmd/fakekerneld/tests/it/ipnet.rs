@@ -6,6 +6,7 @@ use std::time::Duration;
 use devctl::{Got, Message, OpenFlags, Stream};
 use fkadm::proto::{Attach, KstatFilter, Ping};
 use overlay_abi::errno::Errno;
+use snoop::source::Place;
 
 use crate::common::{Host, command, root, two_hosts};
 
@@ -203,6 +204,17 @@ fn a_guest_in_a_zone_of_its_own() {
     let (host, _) = &hosts[0];
     let outside = Stream::open(&host.root, "/dev/ipnet/vnic0", OpenFlags::RDWR).unwrap_err();
     assert_eq!(outside.errno, Errno::ENOENT);
+    // A link is of the zone of its guest.
+    let link =
+        |zone, name: &str| match Place::new(Some(host.root.dir()), Some(zone)).link(name, false) {
+            Ok(source) => source.name().to_owned(),
+            Err(e) => e.to_string(),
+        };
+    assert_eq!(link("web", "vnic0"), "vnic0");
+    assert_eq!(link("web", "lo0"), "lo0");
+    assert_eq!(link("web", "overlay0"), "overlay0: zone web has no such link; it has vnic0");
+    let nobody = "vnic0: zone red has no such link; no guest is in a zone of that name";
+    assert_eq!(link("red", "vnic0"), nobody);
     let s = snoop(host, "/dev/ipnet/zone/web/vnic0");
     ping(host, "10.1.0.2", 1, 56);
     let (way, p) = packet(&s);

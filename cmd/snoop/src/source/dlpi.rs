@@ -22,7 +22,7 @@ struct Watched {
 /// # Errors
 /// There is no such node, this user may not watch it, or it is of another type of link.
 pub fn node(root: &Root, node: Node<'_>, promiscuous: bool) -> Result<Box<dyn Source>, Error> {
-    let (Node::Link(name) | Node::Ipnet { interface: name, .. }) = node;
+    let (Node::Link { link: name, .. } | Node::Ipnet { interface: name, .. }) = node;
     let name = name.to_owned();
     let watch = || {
         let mut dlpi = Dlpi::open(root, node)?;

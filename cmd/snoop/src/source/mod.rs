@@ -62,12 +62,30 @@ pub enum Why {
     /// A node whose packets begin with something else.
     #[error("its link type is {0}; Ethernet and IPNET are known")]
     LinkType(u32),
+    /// A link that another zone has, or none.
+    #[cfg(not(target_os = "illumos"))]
+    #[error("zone {zone} has no such link{}", has(links))]
+    NotOfZone {
+        /// The zone that was named.
+        zone: String,
+        /// Those it has.
+        links: String,
+    },
     /// An interface that was watched.
     #[error("the interface went down or away")]
     Gone,
     /// The system.
     #[error("{0}")]
     Io(#[from] std::io::Error),
+}
+
+/// What a zone has instead.
+#[cfg(not(target_os = "illumos"))]
+fn has(links: &str) -> String {
+    match links {
+        "" => "; no guest is in a zone of that name".into(),
+        links => format!("; it has {links}"),
+    }
 }
 
 /// What a source has.

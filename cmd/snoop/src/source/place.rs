@@ -35,7 +35,8 @@ impl<'a> Place<'a> {
         Place { host: Host::Root(Root::from_env_or(root.map(Path::to_owned))), zone }
     }
 
-    /// Starts to watch a link. `lo0` is what IP loops back on any interface.
+    /// Starts to watch a link. `lo0` is what IP loops back on any interface; that of another zone
+    /// is as its ipnet has it.
     ///
     /// # Errors
     /// It is not there, or may not be watched.
@@ -47,8 +48,13 @@ impl<'a> Place<'a> {
                 super::machine::interface(name, layer, self.zone)
             }
             #[cfg(not(target_os = "illumos"))]
-            Host::Root(root) if name != "lo0" => super::simulated::link(root, name),
-            Host::Root(root) => dlpi::node(root, Node::Link(name), promiscuous),
+            Host::Root(root) if name != "lo0" => super::simulated::link(root, self.zone, name),
+            Host::Root(_) if name == "lo0" && self.zone.is_some() => {
+                self.interface(name, promiscuous)
+            }
+            Host::Root(root) => {
+                dlpi::node(root, Node::Link { zone: self.zone, link: name }, promiscuous)
+            }
         }
     }
 

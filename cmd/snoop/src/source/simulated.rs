@@ -42,17 +42,35 @@ impl Source for Link {
     }
 }
 
-/// Starts to capture a link, or the datagrams between hosts if it is `underlay`.
+/// Starts to capture a link, or the datagrams between hosts if it is `underlay`. A link is of the
+/// zone that has its guest.
 ///
 /// # Errors
-/// No fakekerneld runs there, or it has no such link.
-pub fn link(root: &Root, name: &str) -> Result<Box<dyn Source>, Error> {
+/// No fakekerneld runs there, or it has no such link, or the zone has not.
+pub fn link(root: &Root, zone: Option<&str>, name: &str) -> Result<Box<dyn Source>, Error> {
     let open = || {
         let captured = Client::open(root)?.capture(Capture { link: name.into(), count: None })?;
         captured.set_patience(PATIENCE)?;
         Ok(captured)
     };
-    let from = open().map_err(|e: ClientError| Error { name: name.into(), why: e.into() })?;
+    let error = |why| Error { name: name.into(), why };
+    if let Some(zone) = zone {
+        of_zone(root, zone, name).map_err(error)?;
+    }
+    let from = open().map_err(|e: ClientError| error(e.into()))?;
     let link = if name == UNDERLAY { LinkType::Raw } else { LinkType::Ethernet };
     Ok(Box::new(Link { packets: Packets::new(name.into(), from), link }))
+}
+
+/// Whether a zone has a link: its guest's interface has the same name.
+fn of_zone(root: &Root, zone: &str, name: &str) -> Result<(), Why> {
+    let interfaces = std::fs::read_dir(root.path(format!("/dev/ipnet/zone/{zone}")));
+    let names = interfaces.into_iter().flatten().flatten().map(|e| e.file_name());
+    let mut links: Vec<String> = names.filter_map(|n| n.into_string().ok()).collect();
+    links.retain(|l| l != "lo0");
+    links.sort();
+    match links.iter().any(|l| l == name) {
+        true => Ok(()),
+        false => Err(Why::NotOfZone { zone: zone.into(), links: links.join(", ") }),
+    }
 }
