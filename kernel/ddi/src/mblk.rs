@@ -247,10 +247,25 @@ impl Mblk {
         NonNull::new(unsafe { sys::dupmsg(self.0.as_ptr()) }).map(Mblk)
     }
 
-    /// A copy with memory of its own; `None` without memory.
-    pub fn copy(&self) -> Option<Mblk> {
-        // SAFETY: `self` stays ours, the result is ours.
-        NonNull::new(unsafe { sys::copymsg(self.0.as_ptr()) }).map(Mblk)
+    /// A copy in one block that has just the bytes, however large the blocks of this are, and
+    /// `headroom` bytes free in front of them; `None` without memory.
+    pub fn copy(&self, headroom: usize) -> Option<Mblk> {
+        let copy = Mblk::alloc(headroom.checked_add(self.size())?)?;
+        let to = copy.0.as_ptr();
+        let mut from: *const mblk_t = self.0.as_ptr();
+        // SAFETY: a fresh block has the headroom and the size of all blocks of this behind b_rptr;
+        // those stay as they are while we have the message.
+        unsafe {
+            (*to).b_rptr = (*to).b_rptr.add(headroom);
+            (*to).b_wptr = (*to).b_rptr;
+            while !from.is_null() {
+                let len = block_len(from);
+                ptr::copy_nonoverlapping((*from).b_rptr, (*to).b_wptr, len);
+                (*to).b_wptr = (*to).b_wptr.add(len);
+                from = (*from).b_cont;
+            }
+        }
+        Some(copy)
     }
 
     /// Takes the blocks behind the first.

@@ -117,3 +117,24 @@ fn queues_count_their_bytes() {
     drop(emptied);
     kernel.shutdown().unwrap();
 }
+
+#[test]
+fn a_copy_is_as_long_as_its_bytes() {
+    let kernel = host::boot(host::Config::default());
+    // Few bytes in large blocks, as a driver receives them.
+    let blocks = [&b"one"[..], b"", b"two"].map(|b| Mblk::alloc_at_end(2048, b).unwrap());
+    let [a, b, c] = blocks;
+    let whole = a.link(b).link(c);
+    let mut copy = whole.copy(16).unwrap();
+    assert_eq!((copy.front(), copy.size(), copy.headroom()), (&b"onetwo"[..], 6, 16));
+    // SAFETY: a live message.
+    let room =
+        unsafe { (*(*copy.as_ptr()).b_datap).db_lim as usize - (*copy.as_ptr()).b_rptr as usize };
+    assert!(room < 256, "{room} bytes for 6");
+    assert!(copy.try_prepend(b"sixteen bytes of") && !copy.try_prepend(b"x"));
+    assert_eq!(copy.size(), 22);
+    let shared = whole.dup().unwrap();
+    assert_eq!(shared.copy(0).unwrap().front(), b"onetwo");
+    drop((whole, shared, copy));
+    kernel.shutdown().unwrap();
+}

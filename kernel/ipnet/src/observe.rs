@@ -13,6 +13,9 @@ use ddi::neti::{Observed, Observer};
 use ddi::stream::ReadQueue;
 use ddi::time::Realtime;
 
+/// Most bytes in front of a packet.
+const FRONT_MAX: usize = STAMP_LEN + HEADER_LEN;
+
 /// A stream that wants the packet, and has room.
 #[derive(Clone, Copy)]
 struct Taker<'a> {
@@ -56,14 +59,14 @@ impl Observer for Stack {
             }
             let taker = Taker { queue, stats, front: mode.front };
             match &copy {
-                None => match packet.packet().copy() {
+                None => match packet.packet().copy(FRONT_MAX) {
                     Some(made) => copy = Some((made, taker)),
                     None => {
                         self.stats.dup_drop.add(1);
                         stats.dropped.add(1);
                     }
                 },
-                Some((made, _)) => match made.dup().or_else(|| made.copy()) {
+                Some((made, _)) => match made.dup().or_else(|| made.copy(FRONT_MAX)) {
                     Some(shared) => {
                         delivered |= self.give(taker, packet.header(), shared, &mut seen)
                     }
@@ -87,20 +90,29 @@ impl Observer for Stack {
     }
 }
 
+/// The packet behind `front`: in the same block, or, if others have that too, in one of its own.
+#[inline]
+fn preceded(mut packet: Mblk, front: &[u8]) -> Option<Mblk> {
+    if packet.try_prepend(front) {
+        return Some(packet);
+    }
+    Mblk::copy_from(front, 0).map(|front| front.link(packet))
+}
+
 /// The record and the header of a packet.
 fn stamped(
     taker: Taker<'_>,
     header: &[u8; HEADER_LEN],
     packet: &Mblk,
     seen: Realtime,
-) -> [u8; STAMP_LEN + HEADER_LEN] {
+) -> [u8; FRONT_MAX] {
     let stamp = Stamp {
         len: packet.size().saturating_add(HEADER_LEN) as u32,
         drops: taker.stats.dropped.get() as u32,
         seconds: seen.seconds as u32,
         micros: seen.nanos / 1000,
     };
-    let mut bytes = [0; STAMP_LEN + HEADER_LEN];
+    let mut bytes = [0; FRONT_MAX];
     let (record, rest) = bytes.split_at_mut(STAMP_LEN);
     record.copy_from_slice(&stamp.to_bytes());
     rest.copy_from_slice(header);
@@ -117,17 +129,14 @@ impl Stack {
         packet: Mblk,
         seen: &mut Option<Realtime>,
     ) -> bool {
-        let front = match taker.front {
-            Front::Nothing => None,
-            Front::Header => Some(Mblk::copy_from(header, 0)),
+        let message = match taker.front {
+            Front::Nothing => Some(packet),
+            Front::Header => preceded(packet, header),
             Front::Stamp => {
                 let seen = *seen.get_or_insert_with(Realtime::now);
-                Some(Mblk::copy_from(&stamped(taker, header, &packet, seen), 0))
+                let front = stamped(taker, header, &packet, seen);
+                preceded(packet, &front)
             }
-        };
-        let message = match front {
-            None => Some(packet),
-            Some(front) => front.map(|front| front.link(packet)),
         };
         let (delivered, lost) = match message {
             Some(message) => (taker.queue.put(message), &self.stats.put_drop),
