@@ -11,7 +11,8 @@
 //! A *topology* names hosts, their overlay links and their guests. A *lab* is a topology that is up. Every *host* has
 //! a root directory of its own, so all of them run on one machine without privilege; guests are inside fakekerneld
 //! unless `--netns` asks for namespaces, which needs root. A *directory* is a portolan, which hosts with the svp plugin
-//! ask; it has a root directory too.
+//! ask; it has a root directory too. *Networks* of a topology have routers, and may be attached to one another; whether
+//! only packets of attached ones cross is what [`crossing`] watches.
 //!
 //! This one executable holds the other programs too (`dladm`, `fakekerneld`, `fkadm`, `portolan`, `portolanadm`,
 //! `snoop`, `varpd`, `varpdadm`), and is any of them when called by that name. So a lab starts its daemons from itself: what runs

@@ -103,7 +103,8 @@ pub fn up(file_or_name: &str, netns: bool, modules: &Modules) -> Result<ExitCode
         Some(x) => x,
         None => return Ok(ExitCode::SUCCESS),
     };
-    let target = topology.hosts.iter().flat_map(|x| &x.guests).rfind(|x| x.vnic != g.vnic);
+    let is_reached = |x: &&topology::Guest| x.vnic != g.vnic && topology.reaches(g, x);
+    let target = topology.hosts.iter().flat_map(|x| &x.guests).rfind(is_reached);
     let address = target
         .and_then(|t| t.address.first())
         .map_or("ADDRESS", |a| a.split('/').next().unwrap_or(a));

@@ -13,7 +13,8 @@
 //! eight bytes of an echo request, see `fkadm::proto::Ping`). The [`ledger`] says when which networks were attached. A
 //! *crossing* is a packet between guests of two networks.
 //!
-//! * At a VNIC a crossing is right if the networks were attached at some moment between its sending and its arrival.
+//! * At a VNIC a crossing is right if the networks were attached at some moment between its sending and its arrival. An
+//!   answer has the time of its request.
 //! * On the underlay a datagram is right if its virtual network is that of the guest it is for, and that guest's network
 //!   was attached to the sender's when the datagram left.
 //!

@@ -8,7 +8,7 @@ use snoop::packet::Packet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// A frame of IP, bare or in a datagram.
+/// A frame of IP or ARP, bare or in a datagram.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Sight {
     /// Sender of the datagram and virtual network, if the frame is in one.
@@ -35,7 +35,7 @@ pub struct Echo {
 }
 
 impl Sight {
-    /// `None` for what is not of IP.
+    /// `None` for anything else.
     pub fn of(decoder: &mut Decoder, packet: &Packet) -> Option<Sight> {
         let (mut from, mut outer, mut in_frame, mut vlan) = (None, None, false, 0);
         let (mut ends, mut echo) = (None, None);
@@ -47,6 +47,7 @@ impl Sight {
                 // Without a frame around it, it is of the underlay.
                 Layer::Ipv4(ip) if !in_frame => from = Some(ip.src.into()),
                 Layer::Ipv6(ip) if !in_frame => from = Some(ip.src.to_canonical()),
+                Layer::Arp(arp) => ends = Some((arp.sender_ip.into(), arp.target_ip.into())),
                 Layer::Ipv4(ip) => ends = Some((ip.src.into(), ip.dst.into())),
                 Layer::Ipv6(ip) => ends = Some((ip.src.into(), ip.dst.into())),
                 Layer::Icmp(icmp) => {

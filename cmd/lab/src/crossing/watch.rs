@@ -221,7 +221,7 @@ impl Shared {
             }
             return Ok(());
         }
-        // What varpd answers for others is not sent by a guest: neighbour discovery.
+        // What varpd answers for others is not sent by a guest: ARP and neighbour discovery.
         let Some(echo) = &sight.echo else { return self.neighbour(guest.network, sight) };
         let from = self.census.at(sight.src).ok_or("its sender is nobody")?;
         let network = self.census.guests.get(from).ok_or("its sender is nobody")?.network;
@@ -244,7 +244,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Neighbour discovery is of the guest's own network.
+    /// ARP and neighbour discovery are of the guest's own network.
     fn neighbour(&self, network: usize, sight: &Sight) -> Result<(), &'static str> {
         let link_local = matches!(sight.src, IpAddr::V6(ip) if ip.is_unicast_link_local());
         if link_local || self.census.is_router(sight.src) {

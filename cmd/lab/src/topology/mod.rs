@@ -7,22 +7,26 @@
 //! A virtual network has one or more *networks*, each a VLAN of it with a router's addresses. A guest's router is that of
 //! the network in which it has an address. Networks that are *attached* reach one another through their routers.
 
+mod network;
+
+pub use network::{Network, Subnet};
+
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::path::Path;
 
 /// The topologies that come with the lab: name and text.
 pub const READY: &[(&str, &str)] = &[
-    ("two-hosts", include_str!("../topologies/two-hosts.toml")),
-    ("three-hosts", include_str!("../topologies/three-hosts.toml")),
-    ("two-vnets", include_str!("../topologies/two-vnets.toml")),
-    ("jumbo", include_str!("../topologies/jumbo.toml")),
-    ("ipv6-underlay", include_str!("../topologies/ipv6-underlay.toml")),
-    ("directory", include_str!("../topologies/directory.toml")),
-    ("three-vnets", include_str!("../topologies/three-vnets.toml")),
-    ("two-directories", include_str!("../topologies/two-directories.toml")),
+    ("two-hosts", include_str!("../../topologies/two-hosts.toml")),
+    ("three-hosts", include_str!("../../topologies/three-hosts.toml")),
+    ("two-vnets", include_str!("../../topologies/two-vnets.toml")),
+    ("jumbo", include_str!("../../topologies/jumbo.toml")),
+    ("ipv6-underlay", include_str!("../../topologies/ipv6-underlay.toml")),
+    ("directory", include_str!("../../topologies/directory.toml")),
+    ("three-vnets", include_str!("../../topologies/three-vnets.toml")),
+    ("two-directories", include_str!("../../topologies/two-directories.toml")),
 ];
 
 /// A lab.
@@ -53,21 +57,6 @@ pub struct Directory {
     pub name: String,
     /// Loopback address of this machine that it listens at.
     pub listen: IpAddr,
-}
-
-/// A subnet of each version of IP, with a router that is nowhere but in the overlay.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Network {
-    /// Names the network in the lab.
-    pub name: String,
-    /// Virtual network id.
-    pub vnet: u64,
-    /// VLAN of its frames, 0 for none.
-    #[serde(default)]
-    pub vlan: u16,
-    /// Addresses of its router with the length of the subnet's prefix, one of each version of IP at most.
-    pub router: Vec<String>,
 }
 
 /// One host: a kernel, a varpd, and a root directory of its own.
@@ -231,60 +220,9 @@ impl Topology {
         self.check_networks()
     }
 
-    fn check_networks(&self) -> Result<()> {
-        let mut names = BTreeSet::new();
-        for n in &self.networks {
-            let at = || format!("network {}", n.name);
-            check_name("network", &n.name)?;
-            ensure!(names.insert(&n.name), "two networks are named {}", n.name);
-            ensure!(n.vlan <= 4094, "{}: vlan {} exceeds 4094", at(), n.vlan);
-            let mut overlays = self.overlays_of(n.vnet);
-            let first = overlays
-                .next()
-                .with_context(|| format!("{}: no overlay of vnet {}", at(), n.vnet))?;
-            ensure!(
-                overlays.all(|o| o.dcid == first.dcid),
-                "{}: overlays of vnet {} have different data centres",
-                at(),
-                n.vnet
-            );
-            let v4 = n.subnets().with_context(at)?.iter().filter(|s| s.router.is_ipv4()).count();
-            ensure!(
-                v4 <= 1 && n.router.len() - v4 <= 1,
-                "{}: two routers of one version of IP",
-                at()
-            );
-        }
-        for name in self.attached.iter().flatten() {
-            ensure!(names.contains(name), "attached: there is no network {name:?}");
-        }
-        Ok(())
-    }
-
     /// Overlay links of a virtual network.
     pub fn overlays_of(&self, vnet: u64) -> impl Iterator<Item = &Overlay> {
         self.hosts.iter().flat_map(|h| &h.overlays).filter(move |o| o.vnet == vnet)
-    }
-
-    /// The network of a guest, if it is in one: the one with its VLAN and a subnet with an address of its.
-    #[must_use]
-    pub fn network_of(&self, guest: &Guest) -> Option<&Network> {
-        let (host, _) = self.guest(&guest.vnic)?;
-        let overlay = host.overlays.iter().find(|o| o.name == guest.over)?;
-        let is_its = |n: &&Network| {
-            let subnets = n.subnets().unwrap_or_default();
-            let holds = |ip| subnets.iter().any(|s| s.holds(ip));
-            (n.vnet, n.vlan) == (overlay.vnet, guest.vlan) && guest.ips().any(holds)
-        };
-        self.networks.iter().find(is_its)
-    }
-
-    /// The routers of a guest.
-    #[must_use]
-    pub fn routers_of(&self, guest: &Guest) -> Vec<IpAddr> {
-        let subnets = self.network_of(guest).and_then(|n| n.subnets().ok()).unwrap_or_default();
-        let for_it = |s: &Subnet| guest.ips().any(|ip| s.holds(ip)).then_some(s.router);
-        subnets.iter().filter_map(for_it).collect()
     }
 
     /// The host and the guest of that VNIC name.
@@ -314,63 +252,6 @@ impl Guest {
     /// Its addresses.
     pub fn ips(&self) -> impl Iterator<Item = IpAddr> {
         self.address.iter().filter_map(|a| parse_prefix(a).ok()).map(|(ip, _)| ip)
-    }
-}
-
-/// The addresses of one version of IP of a network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Subnet {
-    /// The router's.
-    pub router: IpAddr,
-    /// Length of the prefix.
-    pub len: u8,
-}
-
-impl Network {
-    /// Its subnets.
-    ///
-    /// # Errors
-    /// A router's address has no prefix length.
-    pub fn subnets(&self) -> Result<Vec<Subnet>> {
-        self.router
-            .iter()
-            .map(|r| parse_prefix(r).map(|(router, len)| Subnet { router, len }))
-            .collect()
-    }
-
-    /// Whether an address is in one of its subnets.
-    #[must_use]
-    pub fn holds(&self, ip: IpAddr) -> bool {
-        self.subnets().unwrap_or_default().iter().any(|s| s.holds(ip))
-    }
-}
-
-impl Subnet {
-    /// Whether an address is in it.
-    #[must_use]
-    pub fn holds(&self, ip: IpAddr) -> bool {
-        ip.is_ipv4() == self.router.is_ipv4()
-            && masked(ip, self.len) == masked(self.router, self.len)
-    }
-}
-
-impl std::fmt::Display for Subnet {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", masked(self.router, self.len), self.len)
-    }
-}
-
-/// An address with the bits behind the prefix cleared.
-fn masked(ip: IpAddr, len: u8) -> IpAddr {
-    match ip {
-        IpAddr::V4(ip) => {
-            let mask = u32::MAX.checked_shl(32 - u32::from(len.min(32))).unwrap_or(0);
-            Ipv4Addr::from_bits(ip.to_bits() & mask).into()
-        }
-        IpAddr::V6(ip) => {
-            let mask = u128::MAX.checked_shl(128 - u32::from(len.min(128))).unwrap_or(0);
-            Ipv6Addr::from_bits(ip.to_bits() & mask).into()
-        }
     }
 }
 
@@ -430,7 +311,7 @@ mod tests {
 
     #[test]
     fn properties_are_in_dladm_form() {
-        let t = Topology::parse(include_str!("../topologies/jumbo.toml")).unwrap();
+        let t = Topology::parse(include_str!("../../topologies/jumbo.toml")).unwrap();
         assert_eq!(
             t.hosts[0].overlays[0].property_list(),
             "vxlan/listen_ip=127.64.2.1,vxlan/listen_port=4789,mtu=8900,\
