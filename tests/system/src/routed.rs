@@ -149,8 +149,10 @@ impl RoutedLab {
         let pid = daemon["pid"].as_i64().and_then(|pid| Pid::from_raw(pid.try_into().ok()?));
         let Some(pid) = pid else { bail!("{program} has no pid") };
         kill_process(pid, Signal::KILL)?;
-        let gone = PathBuf::from(format!("/proc/{}/fd/0", pid.as_raw_nonzero()));
-        wait("it is dead", || std::fs::read_link(&gone).is_err())
+        // Its sockets are there as long as any of its threads. One that nobody waits for stays without them.
+        let (all, first) = (format!("/proc/{pid}/task"), format!("/proc/{pid}/fd/0"));
+        let threads = || std::fs::read_dir(&all).map_or(0, Iterator::count);
+        wait("it is dead", || threads() <= 1 && std::fs::read_link(&first).is_err())
     }
 
     /// Ends what was started anew.

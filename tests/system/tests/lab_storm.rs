@@ -199,7 +199,7 @@ fn nothing_crosses_between_unattached_networks_in_a_storm_of_changes() -> Result
         let mut blow = || {
             let mut most = pairs[0];
             for round in 1..=rounds {
-                ensure!(!looking.is_finished(), "the logs cannot be looked at");
+                ensure!(!looking.is_finished(), "nobody looks at the logs");
                 if round % CALM_EVERY == 1 {
                     most = pairs[random(&mut seed, pairs.len() as u64) as usize];
                 }
@@ -228,7 +228,7 @@ fn nothing_crosses_between_unattached_networks_in_a_storm_of_changes() -> Result
         let blown = blow();
         stop.store(true, Relaxed);
         let looked = looking.join().unwrap();
-        blown.and(looked)
+        looked.and(blown)
     })?;
     flows.stop()?;
     let seen = watch.stop()?;

@@ -11,7 +11,7 @@ use crate::topology::Topology;
 use anyhow::{Context, Result, bail, ensure};
 use snoop::decode::Decoder;
 use snoop::source::{Feed, Place};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,7 +35,7 @@ enum Point {
 pub struct Seen {
     /// Packets that came to guests.
     pub received: u64,
-    /// Datagrams with packets of guests that hosts sent.
+    /// Datagrams with pings that hosts sent; one to the host itself is seen twice.
     pub datagrams: u64,
     /// Packets that came from another network to a guest.
     pub crossed: u64,
@@ -54,8 +54,8 @@ struct State {
     mark: Duration,
     /// The first answer on each way since the mark.
     answers: HashMap<Way, Duration>,
-    /// The last packet that came from one network to another.
-    last: BTreeMap<(usize, usize), Duration>,
+    /// When the last packet came from one network to another.
+    last: Option<Duration>,
 }
 
 struct Shared {
@@ -159,7 +159,7 @@ impl Watch {
     /// When a packet last came from one network to another.
     #[must_use]
     pub fn last_crossing(&self) -> Option<Duration> {
-        self.shared.state().last.values().max().copied()
+        self.shared.state().last
     }
 
     /// What was seen so far.
@@ -228,18 +228,18 @@ impl Shared {
         if !guest.ips.contains(&sight.dst) {
             return Err("it is for another guest");
         }
+        let mut state = self.state();
+        if echo.reply && echo.made >= state.mark {
+            state.answers.entry((n, from, sight.src.is_ipv6())).or_insert(time);
+        }
         let crosses = network != guest.network;
         if crosses && !self.ledger.attached((network, guest.network), made, time) {
             return Err("it comes from a network that is not attached");
         }
-        let mut state = self.state();
         state.seen.received += 1;
         if crosses {
             state.seen.crossed += 1;
-            state.last.insert((network, guest.network), time);
-        }
-        if echo.reply && echo.made >= state.mark {
-            state.answers.entry((n, from, sight.src.is_ipv6())).or_insert(time);
+            state.last = state.last.max(Some(time));
         }
         Ok(())
     }
