@@ -23,8 +23,9 @@
 //!
 //! Runs where IP does. It takes no lock, asks each seat whether it wants the packet, and copies the
 //! packet once if a queue that wants it has room: IP goes on with the original, and further streams
-//! share the copy. What a stream can have waiting is [`ROOM`] bytes and a message; what
-//! does not fit is counted, for the stack and for the stream. While nobody looks there is no hook,
+//! share the copy. What a stream can have waiting is [`ROOM`] bytes and a message, and a zone can
+//! have [`TICKETS`] streams, so what is kept for readers that never read is bounded. What does not
+//! fit is counted, for the stack and for the stream. While nobody looks there is no hook,
 //! and IP does not build what nobody would look at.
 //!
 //! A packet whose IP header is not all there is nobody's.

@@ -112,11 +112,7 @@ fn stamped(
         seconds: seen.seconds as u32,
         micros: seen.nanos / 1000,
     };
-    let mut bytes = [0; FRONT_MAX];
-    let (record, rest) = bytes.split_at_mut(STAMP_LEN);
-    record.copy_from_slice(&stamp.to_bytes());
-    rest.copy_from_slice(header);
-    bytes
+    zerocopy::transmute!([stamp.to_bytes(), *header])
 }
 
 impl Stack {
