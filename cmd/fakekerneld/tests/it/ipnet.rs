@@ -215,6 +215,14 @@ fn a_guest_in_a_zone_of_its_own() {
     assert_eq!(link("web", "overlay0"), "overlay0: zone web has no such link; it has vnic0");
     let nobody = "vnic0: zone red has no such link; no guest is in a zone of that name";
     assert_eq!(link("red", "vnic0"), nobody);
+    // So it is with interfaces.
+    let none = |zone| {
+        let place = Place::new(Some(host.root.dir()), zone);
+        place.interface("vnic0", false).map(|_| ()).unwrap_err().to_string()
+    };
+    assert_eq!(none(Some("red")), nobody);
+    let there = "vnic0: the host has no such IP interface; there are lo0, underlay";
+    assert_eq!(none(None), there);
     let s = snoop(host, "/dev/ipnet/zone/web/vnic0");
     ping(host, "10.1.0.2", 1, 56);
     let (way, p) = packet(&s);

@@ -2,8 +2,7 @@
 //! Packets put together of their fragments (RFC 791, RFC 8200 section 4.5).
 //!
 //! A fragment may come twice; ones that do not agree with each other spoil their packet, and no more
-//! is said of it. What waits is bounded: [`PACKETS`] packets of at most 64 KiB, none longer than
-//! [`PATIENCE`].
+//! is said of it. What waits is bounded: 256 packets of at most 64 KiB, none longer than a minute.
 
 use crate::field::Fields;
 use std::collections::HashMap;

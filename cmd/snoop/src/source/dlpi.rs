@@ -8,6 +8,7 @@ use super::{Error, Next, PATIENCE, Source, Why};
 use crate::packet::{LinkType, Packet};
 use devctl::Root;
 use dlpi::{Dlpi, Node};
+use overlay_abi::errno::Errno;
 
 struct Watched {
     name: String,
@@ -36,8 +37,35 @@ pub fn node(root: &Root, node: Node<'_>, promiscuous: bool) -> Result<Box<dyn So
             let dropped = dlpi.stamps().then_some(0);
             Ok(Box::new(Watched { name, link, dlpi, dropped }))
         }
-        Err(why) => Err(Error { name, why }),
+        Err(why) => Err(Error { name, why: explained(root, node, why) }),
     }
+}
+
+/// What is said of an interface that is not there: those that are.
+fn explained(root: &Root, node: Node<'_>, why: Why) -> Why {
+    let Why::Dlpi(dlpi::Error::Open(e)) = &why else { return why };
+    match node {
+        Node::Ipnet { zone, .. } if e.errno == Errno::ENOENT => {
+            let names = interfaces(root, zone).join(", ");
+            match zone {
+                Some(zone) => Why::NotOfZone { zone: zone.into(), links: names },
+                // Nobody serves the nodes of this host.
+                None if names.is_empty() => why,
+                None => Why::NoInterface(names),
+            }
+        }
+        _ => why,
+    }
+}
+
+/// The IP interfaces that a host has, or one of its zones, by their names.
+pub(super) fn interfaces(root: &Root, zone: Option<&str>) -> Vec<String> {
+    let directory = zone.map_or("/dev/ipnet".into(), |z| format!("/dev/ipnet/zone/{z}"));
+    let entries = std::fs::read_dir(root.path(directory)).into_iter().flatten().flatten();
+    let nodes = entries.filter(|e| e.file_type().is_ok_and(|t| !t.is_dir()));
+    let mut names: Vec<_> = nodes.filter_map(|e| e.file_name().into_string().ok()).collect();
+    names.sort();
+    names
 }
 
 impl Source for Watched {

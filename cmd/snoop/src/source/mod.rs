@@ -62,8 +62,7 @@ pub enum Why {
     /// A node whose packets begin with something else.
     #[error("its link type is {0}; Ethernet and IPNET are known")]
     LinkType(u32),
-    /// A link that another zone has, or none.
-    #[cfg(not(target_os = "illumos"))]
+    /// A link or an interface that another zone has, or none.
     #[error("zone {zone} has no such link{}", has(links))]
     NotOfZone {
         /// The zone that was named.
@@ -71,6 +70,9 @@ pub enum Why {
         /// Those it has.
         links: String,
     },
+    /// An IP interface that a host has not; those it has.
+    #[error("the host has no such IP interface; there are {0}")]
+    NoInterface(String),
     /// An interface that was watched.
     #[error("the interface went down or away")]
     Gone,
@@ -80,7 +82,6 @@ pub enum Why {
 }
 
 /// What a zone has instead.
-#[cfg(not(target_os = "illumos"))]
 fn has(links: &str) -> String {
     match links {
         "" => "; no guest is in a zone of that name".into(),

@@ -3,7 +3,7 @@
 //! without an end, which says with each packet how many were lost before it.
 
 use super::file::Packets;
-use super::{Error, FileError, Next, PATIENCE, Source, Why};
+use super::{Error, FileError, Next, PATIENCE, Source, Why, dlpi};
 use crate::packet::LinkType;
 use devctl::Root;
 use fkadm::client::{Captured, Client, Error as ClientError};
@@ -64,11 +64,8 @@ pub fn link(root: &Root, zone: Option<&str>, name: &str) -> Result<Box<dyn Sourc
 
 /// Whether a zone has a link: its guest's interface has the same name.
 fn of_zone(root: &Root, zone: &str, name: &str) -> Result<(), Why> {
-    let interfaces = std::fs::read_dir(root.path(format!("/dev/ipnet/zone/{zone}")));
-    let names = interfaces.into_iter().flatten().flatten().map(|e| e.file_name());
-    let mut links: Vec<String> = names.filter_map(|n| n.into_string().ok()).collect();
+    let mut links = dlpi::interfaces(root, Some(zone));
     links.retain(|l| l != "lo0");
-    links.sort();
     match links.iter().any(|l| l == name) {
         true => Ok(()),
         false => Err(Why::NotOfZone { zone: zone.into(), links: links.join(", ") }),
