@@ -20,6 +20,7 @@ impl<R: Read> Packets<R> {
     }
 
     /// What they are read from.
+    #[cfg(not(target_os = "illumos"))]
     pub(super) fn from(&self) -> &R {
         self.reader.from()
     }
