@@ -14,12 +14,13 @@ use hashbrown::HashMap;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv6Addr;
+use std::sync::Arc;
 use svp::message::RouteReq;
 
 #[derive(Default)]
 pub struct Routes {
     /// Tombstones included.
-    all: BTreeMap<RouteKey, Route>,
+    all: BTreeMap<RouteKey, Arc<Route>>,
     /// Live ones by the network and tag of packets.
     from: HashMap<(u32, u16), Table>,
     /// Live ones by the network that they lead to.
@@ -31,7 +32,7 @@ pub struct Routes {
 struct Table {
     /// How many routes there are of each shape, the most specific first.
     shapes: BTreeMap<Reverse<Shape>, usize>,
-    by_subnets: HashMap<(Subnet, Subnet), RouteKey>,
+    by_subnets: HashMap<(Subnet, Subnet), Arc<Route>>,
 }
 
 /// Prefix lengths: of the destination, of the source. In the v6 form.
@@ -42,9 +43,9 @@ fn shape(key: &RouteKey) -> Reverse<Shape> {
 }
 
 impl Table {
-    fn insert(&mut self, key: RouteKey) {
-        *self.shapes.entry(shape(&key)).or_default() += 1;
-        self.by_subnets.insert((key.r_subnet, key.subnet), key);
+    fn insert(&mut self, route: Arc<Route>) {
+        *self.shapes.entry(shape(&route.key())).or_default() += 1;
+        self.by_subnets.insert((route.r_subnet, route.subnet), route);
     }
 
     fn remove(&mut self, key: &RouteKey) {
@@ -59,13 +60,13 @@ impl Table {
         }
     }
 
-    fn find(&self, src: Ipv6Addr, dst: Ipv6Addr) -> Option<&RouteKey> {
+    fn find(&self, src: Ipv6Addr, dst: Ipv6Addr) -> Option<&Route> {
         let v4 = dst.to_ipv4_mapped().is_some();
         // A prefix of IPv6 that is short enough to hold the v4-mapped addresses is not meant for them.
         let fits = |s: &&Shape| !v4 || (s.0 >= 96 && s.1 >= 96);
         self.shapes.keys().map(|Reverse(shape)| shape).filter(fits).find_map(|(to, from)| {
             let subnets = (Subnet::from_v6(dst, *to), Subnet::from_v6(src, *from));
-            self.by_subnets.get(&subnets)
+            self.by_subnets.get(&subnets).map(Arc::as_ref)
         })
     }
 }
@@ -76,12 +77,12 @@ impl Routes {
     }
 
     pub fn get(&self, key: &RouteKey) -> Option<&Route> {
-        self.all.get(key)
+        self.all.get(key).map(Arc::as_ref)
     }
 
     /// All, tombstones included, by key.
     pub fn iter(&self) -> impl Iterator<Item = &Route> {
-        self.all.values()
+        self.all.values().map(Arc::as_ref)
     }
 
     /// Those of packets with this tag, tombstones included.
@@ -89,18 +90,17 @@ impl Routes {
         let least = Subnet::from_v6(Ipv6Addr::UNSPECIFIED, 0);
         let from = RouteKey { vnet, vlan, subnet: least, r_subnet: least };
         let is = move |key: &&RouteKey| (key.vnet, key.vlan) == (vnet, vlan);
-        self.all.range(from..).take_while(move |(key, _)| is(key)).map(|(_, route)| route)
+        self.all.range(from..).take_while(move |(key, _)| is(key)).map(|(_, route)| route.as_ref())
     }
 
     /// Live ones that lead to a network.
     pub fn leading_to(&self, r_vnet: u32) -> impl Iterator<Item = &Route> {
-        self.into.get(&r_vnet).into_iter().flatten().filter_map(|key| self.all.get(key))
+        self.into.get(&r_vnet).into_iter().flatten().filter_map(|key| self.get(key))
     }
 
     /// The one that a packet takes.
     pub fn find(&self, req: &RouteReq) -> Option<&Route> {
-        let table = self.from.get(&(req.vnet, req.vlan))?;
-        self.all.get(table.find(req.src, req.dst)?)
+        self.from.get(&(req.vnet, req.vlan))?.find(req.src, req.dst)
     }
 
     pub fn put(&mut self, key: RouteKey, record: Option<&Route>) {
@@ -120,11 +120,12 @@ impl Routes {
             }
         }
         if let Some(route) = record {
+            let route = Arc::new(route.clone());
             if !route.deleted {
-                self.from.entry(from).or_default().insert(key);
+                self.from.entry(from).or_default().insert(Arc::clone(&route));
                 self.into.entry(route.r_vnet).or_default().insert(key);
             }
-            self.all.insert(key, route.clone());
+            self.all.insert(key, route);
         }
     }
 }
