@@ -88,6 +88,20 @@ impl Mblk {
         unsafe { core::slice::from_raw_parts((*p).b_rptr, block_len(p)) }
     }
 
+    /// The data of the first block to write to; `None` if the block is shared or no data.
+    #[inline]
+    pub fn front_mut(&mut self) -> Option<&mut [u8]> {
+        let p = self.0.as_ptr();
+        // SAFETY: a live block has a data block; b_rptr..b_wptr is ours alone when nobody shares it.
+        unsafe {
+            let db = (*p).b_datap;
+            if (*db).db_ref != 1 || (*db).db_type != sys::M_DATA {
+                return None;
+            }
+            Some(core::slice::from_raw_parts_mut((*p).b_rptr, block_len(p)))
+        }
+    }
+
     /// Bytes of the whole message.
     #[inline]
     pub fn size(&self) -> usize {

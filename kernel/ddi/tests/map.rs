@@ -144,25 +144,33 @@ fn keys_of_several_words_are_in_order() {
     let kernel = host::boot(host::Config::default());
     let hasher = Hasher::new(9);
     let mut map = ClockMap::new(4, hasher);
-    let keys = [[1u64, 0], [0, 2], [0, 1], [2, u64::MAX]];
+    let keys = [[0, 0, 0, 1, 0], [0, 0, 0, 0, 2], [0, 0, 0, 0, 1], [2, 0, 0, 0, u64::MAX]];
     for k in keys {
         map.insert(hasher.hash(k), k).unwrap();
     }
     let mut sorted = keys;
     sorted.sort_unstable();
-    let (mut from, mut found) = ([0, 0], Vec::new());
+    let (mut from, mut found) = ([0; 5], Vec::new());
     while let Some((k, _)) = map.first_from(from) {
         found.push(k);
-        from = [k[0], k[1].wrapping_add(1)];
-        if k[1] == u64::MAX {
+        from[..4].copy_from_slice(&k[..4]);
+        from[4] = k[4].wrapping_add(1);
+        if k[4] == u64::MAX {
             break;
         }
     }
     assert_eq!(found, sorted);
     for k in keys {
         assert_eq!(map.get(hasher.hash(k)).copied(), Some(k));
-        assert_ne!(hasher.hash(k).hash, hasher.hash([k[1], k[0]]).hash);
     }
+    // No word can be left out, nor stand for another.
+    let mut hashes: Vec<_> = (0..5)
+        .map(|at| std::array::from_fn(|i| u64::from(i == at)))
+        .map(|k| hasher.hash(k).hash)
+        .collect();
+    hashes.push(hasher.hash([0; 5]).hash);
+    hashes.sort_unstable();
+    assert!(hashes.is_sorted_by(|a, b| a < b), "{hashes:x?}");
     drop(map);
     kernel.shutdown().unwrap();
 }

@@ -2,17 +2,20 @@
 //! Frames for a router, as bytes: read, checked, and their headers written anew.
 //!
 //! ```text
-//!   | dst | src | tag? | type | version .. TTL, protocol, checksum | rest: not looked at
-//!   └───────── L2: 14 or 18 ──┴─────── IPv4: 12, IPv6: 8 ───────────┘
-//!                           the head: replaced as a whole
+//!   | dst | src | tag? | type | version .. TTL, checksum or hop limit | rest: never changed
+//!   └───────── L2: 14 or 18 ──┴──────────────── 12 ─────────────────┘
+//!                           the head
 //! ```
 //!
 //! Everything here is untrusted. What is not a complete header of an IP packet between two hosts is
 //! not routed. Of what is behind that header only one byte is looked at, whether it is a neighbour
 //! solicitation: that is for the router itself, like ARP.
-use crate::frame::{ETHER_HDR, Header, VLAN_HDR};
+//!
+//! Each packet of a known route goes through [`packet`] and [`Packet::overwrite`] only: what is asked
+//! there is what can differ between packets of one route.
+use crate::frame::{ETHER_HDR, VLAN_HDR};
 use crate::stats::DropReason;
-use crate::target::cache::{Hop, RouteKey};
+use crate::target::cache::{RouteKey, Way};
 use crate::target::prefix::Ip;
 use ddi::mem::copy;
 
@@ -20,63 +23,149 @@ const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
 const ARP: u16 = 0x0806;
 const VLAN: u16 = 0x8100;
-/// Bytes of an IPv4 header up to and with its checksum.
-const V4_HEAD: usize = 12;
-/// Bytes of an IPv6 header up to and with its hop limit.
-const V6_HEAD: usize = 8;
 const V4_MIN: usize = 20;
 const V6_LEN: usize = 40;
+/// Bytes of an IP header that are part of the head.
+const IP_HEAD: usize = 12;
 const ICMPV6: u8 = 58;
 /// Type of an ICMPv6 message (RFC 4861 4.3).
 const SOLICITATION: u8 = 135;
 /// Hop limit of what has come through no router.
 const UNROUTED: u8 = 255;
+/// Upper half of an IPv4 address as one of IPv6, shifted to the lower end of 64 bits.
+const MAPPED: u64 = 0xffff;
 
 /// Most bytes that [`parse`] looks at.
 pub(crate) const PARSE_MAX: usize = VLAN_HDR + V6_LEN + 1;
-/// Longest head.
-pub(crate) const HEAD_MAX: usize = VLAN_HDR + V4_HEAD;
-
-/// The bytes in front of a frame that change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Head {
-    bytes: [u8; HEAD_MAX],
-    len: usize,
-}
-
-impl Head {
-    pub fn bytes(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or_default()
-    }
-}
+/// Bytes of the shortest packet with its header.
+const SHORTEST: usize = ETHER_HDR + V4_MIN;
+/// Longest head. No packet is shorter.
+pub(crate) const HEAD_MAX: usize = VLAN_HDR + IP_HEAD;
 
 /// What a frame for a router is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Parsed {
-    /// A question to the router itself.
-    Question,
+    /// A question to the router itself, whose address this is.
+    Question([u8; 6]),
     /// For somebody behind it.
     Packet(Packet),
 }
 
-/// A frame that can be routed.
+/// A packet to be routed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Packet {
     /// By what its route is found.
     pub key: RouteKey,
-    /// Its head as it came.
-    pub head: Head,
     /// Bytes of its Ethernet header.
     l2: usize,
+    v4: bool,
 }
 
+#[inline]
 fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..)?.first_chunk().copied()
 }
 
-/// Whether packets of this network-order address may be routed: it is one host's, anywhere.
-fn routable(ip: u128) -> bool {
-    let v6 = core::net::Ipv6Addr::from_bits(ip);
+/// Reads a frame of `size` bytes from the first [`PARSE_MAX`] of them.
+///
+/// # Errors
+/// Why it must be dropped: it is no question to a router and not an IP packet between two hosts, or
+/// it may go no further.
+pub(crate) fn parse(front: &[u8], size: usize) -> Result<Parsed, DropReason> {
+    let (_, kind, l2) = ether(front).ok_or(DropReason::TxNotRoutable)?;
+    let ip = front.get(l2..).unwrap_or_default();
+    if kind == ARP || kind == IPV6 && solicits(ip) {
+        return Ok(Parsed::Question(array(front, 0).unwrap_or_default()));
+    }
+    match read(front, size) {
+        Some((packet, _)) if !packet.is_routable() => Err(DropReason::TxNotRoutable),
+        Some((_, 0 | 1)) => Err(DropReason::TxTtl),
+        Some((packet, _)) => Ok(Parsed::Packet(packet)),
+        None => Err(DropReason::TxNotRoutable),
+    }
+}
+
+/// Reads a packet that may have a route, from as many bytes of its frame as are at hand. For all
+/// else there is [`parse`].
+#[inline(always)]
+pub(crate) fn packet(front: &[u8], size: usize) -> Option<Packet> {
+    let (packet, ttl) = read(front, size)?;
+    // The last is of neighbour discovery.
+    let goes_on = ttl > 1 && (packet.v4 || ttl != UNROUTED || !is_icmpv6(front, packet.l2));
+    goes_on.then_some(packet)
+}
+
+/// VLAN id, type, and bytes of an Ethernet header.
+#[inline(always)]
+fn ether(front: &[u8]) -> Option<(u16, u16, usize)> {
+    let head: &[u8; SHORTEST] = front.first_chunk()?;
+    let [_, _, _, _, _, _, _, _, _, _, _, _, t0, t1, c0, c1, k0, k1, ..] = *head;
+    Some(match u16::from_be_bytes([t0, t1]) {
+        VLAN => (u16::from_be_bytes([c0, c1]) & 0x0fff, u16::from_be_bytes([k0, k1]), VLAN_HDR),
+        kind => (0, kind, ETHER_HDR),
+    })
+}
+
+/// A packet and its TTL.
+#[inline(always)]
+fn read(front: &[u8], size: usize) -> Option<(Packet, u8)> {
+    let (vlan, kind, l2) = ether(front)?;
+    let room = size.wrapping_sub(l2);
+    let ip = front.get(l2..)?;
+    let v4 = kind == IPV4;
+    let (src, dst, ttl) = match kind {
+        IPV4 => self::v4(ip, room)?,
+        IPV6 => self::v6(ip, room)?,
+        _ => return None,
+    };
+    Some((Packet { key: RouteKey { vlan, src, dst }, l2, v4 }, ttl))
+}
+
+/// Source, destination and TTL.
+type Read = (Ip, Ip, u8);
+
+#[inline(always)]
+fn v4(ip: &[u8], room: usize) -> Option<Read> {
+    let header: &[u8; V4_MIN] = ip.first_chunk()?;
+    let [first, _, l0, l1, _, _, _, _, ttl, _, _, _, s0, s1, s2, s3, d0, d1, d2, d3] = *header;
+    let total = usize::from(u16::from_be_bytes([l0, l1]));
+    let len = usize::from(first & 15).wrapping_mul(4);
+    if !(0x45..=0x4f).contains(&first) || total < len || total > room {
+        return None;
+    }
+    let mapped = |ip| Ip(0, MAPPED << 32 | u64::from(u32::from_be_bytes(ip)));
+    Some((mapped([s0, s1, s2, s3]), mapped([d0, d1, d2, d3]), ttl))
+}
+
+#[inline(always)]
+fn v6(ip: &[u8], room: usize) -> Option<Read> {
+    let [first, _, _, _, l0, l1, _, hops] = array(ip, 0)?;
+    let total = usize::from(u16::from_be_bytes([l0, l1])).saturating_add(V6_LEN);
+    let word = |at| array(ip, at).map(u64::from_be_bytes);
+    let (src, dst) = (Ip(word(8)?, word(16)?), Ip(word(24)?, word(32)?));
+    // A v4-mapped address has no place in a packet (RFC 4291 2.5.5.2), and here it would be taken
+    // for the IPv4 one.
+    let mapped = |ip: Ip| ip.0 == 0 && ip.1 >> 32 == MAPPED;
+    if first >> 4 != 6 || total > room || mapped(src) || mapped(dst) {
+        return None;
+    }
+    Some((src, dst, hops))
+}
+
+/// Whether it is a neighbour solicitation that came through no router. Whoever answers checks the
+/// rest of it.
+fn solicits(ip: &[u8]) -> bool {
+    array(ip, 6) == Some([ICMPV6, UNROUTED]) && array(ip, V6_LEN) == Some([SOLICITATION])
+}
+
+#[inline]
+fn is_icmpv6(front: &[u8], l2: usize) -> bool {
+    front.get(l2.wrapping_add(6)) == Some(&ICMPV6)
+}
+
+/// Whether packets of this address may be routed: it is one host's, anywhere.
+fn is_host(ip: Ip) -> bool {
+    let v6 = core::net::Ipv6Addr::from_bits(ip.bits());
     match v6.to_ipv4_mapped() {
         Some(v4) => {
             let [first, ..] = v4.octets();
@@ -92,127 +181,73 @@ fn routable(ip: u128) -> bool {
     }
 }
 
-/// Reads a frame of `size` bytes from its first [`PARSE_MAX`], or all if it is shorter.
-///
-/// # Errors
-/// Why it must be dropped: it is no question to a router and not an IP packet between two hosts, or
-/// it may go no further.
-pub(crate) fn parse(header: &Header, front: &[u8], size: usize) -> Result<Parsed, DropReason> {
-    let l2 = header.size;
-    let room = size.saturating_sub(l2);
-    let ip = front.get(l2..).unwrap_or_default();
-    let (src, dst, ttl, head) = match header.sap {
-        ARP => return Ok(Parsed::Question),
-        IPV4 => v4(ip, room).ok_or(DropReason::TxNotRoutable)?,
-        IPV6 if solicits(ip) => return Ok(Parsed::Question),
-        IPV6 => v6(ip, room).ok_or(DropReason::TxNotRoutable)?,
-        _ => return Err(DropReason::TxNotRoutable),
-    };
-    if !routable(src) || !routable(dst) {
-        return Err(DropReason::TxNotRoutable);
-    }
-    if ttl <= 1 {
-        return Err(DropReason::TxTtl);
-    }
-    let len = l2.saturating_add(head);
-    let mut bytes = [0; HEAD_MAX];
-    copy(&mut bytes, front.get(..len).unwrap_or_default());
-    Ok(Parsed::Packet(Packet {
-        key: RouteKey { vlan: header.vlan, src: Ip::new(src), dst: Ip::new(dst) },
-        head: Head { bytes, len },
-        l2,
-    }))
-}
-
 impl Packet {
-    /// Its head when it goes to `dst` over `hop`: addresses and VLAN id changed, priority kept, TTL
-    /// one less, checksum mended.
-    pub fn rewritten(&self, hop: &Hop, dst: [u8; 6]) -> Head {
-        let mut head = Head { bytes: [0; HEAD_MAX], len: 0 };
-        head.push(&dst);
-        head.push(&hop.srcmac);
-        let old = self.head.bytes();
-        // Priority and DEI, from the tag if there is one.
-        let tci =
-            if self.l2 == VLAN_HDR { array(old, ETHER_HDR).unwrap_or_default() } else { [0; 2] };
-        let kind: [u8; 2] = array(old, self.l2.saturating_sub(2)).unwrap_or_default();
-        if hop.vlan != 0 {
-            head.push(&VLAN.to_be_bytes());
-            head.push(&(u16::from_be_bytes(tci) & 0xf000 | hop.vlan & 0x0fff).to_be_bytes());
+    /// Whether it goes from one host to another. There are no routes of others.
+    fn is_routable(&self) -> bool {
+        is_host(self.key.src) && is_host(self.key.dst)
+    }
+
+    /// Bytes of its head.
+    #[inline]
+    pub fn head_len(&self) -> usize {
+        self.l2.saturating_add(IP_HEAD)
+    }
+
+    #[inline]
+    fn is_tagged(&self) -> bool {
+        self.l2 == VLAN_HDR
+    }
+
+    /// This packet with a head of the length that it has with this VLAN id: the old head, with a tag
+    /// more or less.
+    pub fn retagged(&self, old: &[u8; HEAD_MAX], vlan: u16) -> (Packet, [u8; HEAD_MAX]) {
+        let l2 = if vlan != 0 { VLAN_HDR } else { ETHER_HDR };
+        let mut new = *old;
+        if !self.is_tagged() {
+            // A tag of priority 0, whose id comes with `overwrite`.
+            let tag = new.get_mut(ETHER_HDR.saturating_sub(2)..).unwrap_or_default();
+            copy(tag, &(u32::from(VLAN) << 16).to_be_bytes());
         }
-        head.push(&kind);
-        let ip = old.get(self.l2..).unwrap_or_default();
-        if u16::from_be_bytes(kind) == IPV4 {
-            let ip: [u8; V4_HEAD] = array(ip, 0).unwrap_or_default();
-            head.push(&one_hop_less_v4(ip));
+        // The type and the beginning of the IP header.
+        let rest = old.get(self.l2.saturating_sub(2)..self.head_len()).unwrap_or_default();
+        copy(new.get_mut(l2.saturating_sub(2)..).unwrap_or_default(), rest);
+        (Packet { l2, ..*self }, new)
+    }
+
+    /// Writes over its head what it is on its way: addresses and VLAN id changed, priority kept, TTL
+    /// one less, checksum mended. `false`, and nothing done, if the head is of another length then.
+    #[inline(always)]
+    pub fn overwrite(&self, head: &mut [u8; HEAD_MAX], way: &Way) -> bool {
+        if self.is_tagged() != (way.vlan != 0) {
+            return false;
+        }
+        let Some((macs, rest)) = head.split_first_chunk_mut() else { return false };
+        *macs = way.macs;
+        let ip = if self.is_tagged() {
+            let Some(([_, _, tci @ .., _, _], ip)) = rest.split_first_chunk_mut::<6>() else {
+                return false;
+            };
+            *tci = (u16::from_be_bytes(*tci) & 0xf000 | way.vlan & 0x0fff).to_be_bytes();
+            ip.first_chunk_mut::<IP_HEAD>()
         } else {
-            let mut ip: [u8; V6_HEAD] = array(ip, 0).unwrap_or_default();
-            let [.., hops] = &mut ip;
-            *hops = hops.saturating_sub(1);
-            head.push(&ip);
+            rest.get_mut(2..).and_then(|ip| ip.first_chunk_mut())
+        };
+        let Some([_, _, _, _, _, _, _, hops, ttl, _, c0, c1]) = ip else { return false };
+        if self.v4 {
+            *ttl = ttl.wrapping_sub(1);
+            [*c0, *c1] = ttl_less(u16::from_be_bytes([*c0, *c1])).to_be_bytes();
+        } else {
+            *hops = hops.wrapping_sub(1);
         }
-        head
+        true
     }
 }
 
-impl Head {
-    fn push(&mut self, bytes: &[u8]) {
-        copy(self.bytes.get_mut(self.len..).unwrap_or_default(), bytes);
-        self.len = self.len.saturating_add(bytes.len()).min(HEAD_MAX);
-    }
-}
-
-/// Source, destination (v4-mapped), TTL, and bytes of the head.
-type Read = (u128, u128, u8, usize);
-
-fn v4(ip: &[u8], room: usize) -> Option<Read> {
-    let header: [u8; V4_MIN] = array(ip, 0)?;
-    let [first, _, l0, l1, _, _, _, _, ttl, ..] = header;
-    let len = usize::from(first & 15).saturating_mul(4);
-    let total = usize::from(u16::from_be_bytes([l0, l1]));
-    if first >> 4 != 4 || len < V4_MIN || total < len || total > room {
-        return None;
-    }
-    let mapped = |at| Some(0xffff_u128 << 32 | u128::from(u32::from_be_bytes(array(ip, at)?)));
-    Some((mapped(12)?, mapped(16)?, ttl, V4_HEAD))
-}
-
-fn v6(ip: &[u8], room: usize) -> Option<Read> {
-    let header: [u8; V6_HEAD] = array(ip, 0)?;
-    let [first, _, _, _, l0, l1, _, hops] = header;
-    let total = usize::from(u16::from_be_bytes([l0, l1])).saturating_add(V6_LEN);
-    let addr = |at| Some(u128::from_be_bytes(array(ip, at)?));
-    let (src, dst) = (addr(8)?, addr(24)?);
-    // A v4-mapped address has no place in a packet (RFC 4291 2.5.5.2), and here it would be taken
-    // for the IPv4 one.
-    let mapped = |ip: u128| ip >> 32 == 0xffff;
-    if first >> 4 != 6 || total > room || mapped(src) || mapped(dst) {
-        return None;
-    }
-    Some((src, dst, hops, V6_HEAD))
-}
-
-/// Whether it is a neighbour solicitation that came through no router. Whoever answers checks the
-/// rest of it.
-fn solicits(ip: &[u8]) -> bool {
-    let kind = ip.get(V6_LEN).copied();
-    let hops_and_next = ip.get(6..V6_HEAD);
-    hops_and_next == Some(&[ICMPV6, UNROUTED]) && kind == Some(SOLICITATION)
-}
-
-/// The beginning of an IPv4 header with its TTL one less and its checksum mended (RFC 1624): a wrong
-/// one stays wrong, for whom it is for to notice.
-fn one_hop_less_v4(mut ip: [u8; V4_HEAD]) -> [u8; V4_HEAD] {
-    let [_, _, _, _, _, _, _, _, ttl, proto, c0, c1] = &mut ip;
-    let old = u16::from_be_bytes([*ttl, *proto]);
-    *ttl = ttl.saturating_sub(1);
-    let new = u16::from_be_bytes([*ttl, *proto]);
-    // ~(~HC + ~m + m')
-    let sum = u32::from(!u16::from_be_bytes([*c0, *c1]))
-        .wrapping_add(u32::from(!old))
-        .wrapping_add(u32::from(new));
-    let sum = (sum & 0xffff).wrapping_add(sum >> 16);
-    let sum = (sum & 0xffff).wrapping_add(sum >> 16);
-    [*c0, *c1] = (!(sum as u16)).to_be_bytes();
-    ip
+/// The checksum of an IPv4 header whose TTL is one less, which is 0x100 less in a word of the sum
+/// (RFC 1624): a wrong one stays wrong, for whom it is for to notice.
+#[inline]
+fn ttl_less(checksum: u16) -> u16 {
+    let sum = u32::from(checksum).wrapping_add(0x100);
+    // The carry comes round, also where the sum is the other zero.
+    sum.wrapping_add(u32::from(sum >= 0xffff)) as u16
 }

@@ -12,6 +12,7 @@ use core::sync::atomic::Ordering;
 use ddi::Errno;
 use ddi::mblk::{Mblk, MblkChain};
 use ddi::mem::KArc;
+use ddi::sys::sockaddr_in6;
 use ddi::time::Callout;
 use overlay_abi::ids::UnderlayAddr;
 
@@ -79,7 +80,7 @@ pub(crate) fn answered(dev: &Dev, io: &Io, mut packets: MblkChain, addr: Underla
             continue;
         };
         let size = mp.size();
-        settled(dev, send(dev, mux, mp, (io.vnetid, &addr), size), size);
+        settled(dev, send(dev, mux, mp, (io.vnetid, &sockaddr(&addr)), size), size);
     }
 }
 
@@ -127,16 +128,16 @@ fn one(dev: &Dev, io: &Io, mp: Mblk, size: usize) -> Result<bool, Blocked> {
         }
         Mode::Unsendable(_) => return drop(DropReason::TxDestKind, mp),
     };
-    send(dev, mux, mp, (io.vnetid, &addr), size)
+    send(dev, mux, mp, (io.vnetid, &sockaddr(&addr)), size)
 }
 
 /// Sends a frame of a network to a host.
-#[inline]
+#[inline(always)]
 pub(crate) fn send(
     dev: &Dev,
     mux: &Mux,
     mp: Mblk,
-    (vnetid, addr): (u64, &UnderlayAddr),
+    (vnetid, to): (u64, &sockaddr_in6),
     size: usize,
 ) -> Result<bool, Blocked> {
     let mp = match dev.encap.encap(mp, vnetid) {
@@ -147,7 +148,7 @@ pub(crate) fn send(
         }
     };
     ddi::fire!(__dtrace_probe_overlay__tx, dev.linkid, size, mp.as_ptr(), vnetid);
-    match mux.send(&sockaddr(addr), mp) {
+    match mux.send(to, mp) {
         Ok(()) => Ok(true),
         Err((e, left)) => not_sent(dev, e, left, size),
     }

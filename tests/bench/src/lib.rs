@@ -117,7 +117,11 @@ impl OverlayKernel {
         self.setprop(linkid, b"vxlan/listen_port", &u64::from(listen.port).to_ne_bytes())
     }
 
-    fn setprop(&self, linkid: u32, name: &[u8], value: &[u8]) -> Result<(), Errno> {
+    /// Sets a property of a link.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn setprop(&self, linkid: u32, name: &[u8], value: &[u8]) -> Result<(), Errno> {
         let mut p = overlay_ioc_prop_t::new_zeroed();
         p.oip_linkid = linkid;
         p.oip_id = -1;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! `bench [--modload DIR] [FILTER]`: instructions a packet, counted by callgrind.
 //!
-//! Of the overlay driver, and of what ipnet does with a packet that IP shows it.
+//! Of the overlay driver, for frames that are switched (`tx`), packets for a router (`routed`) and datagrams (`rx`);
+//! and of what ipnet does with a packet that IP shows it (`show`).
 //!
 //! The program runs itself under `valgrind --tool=callgrind` once per case. Collection is on from where the kernel
 //! calls the driver (its MAC transmit function, its socket callback) until that hands the packet over
@@ -13,6 +14,7 @@
 //! and `vxlan` of the directory, the bytes that ship. What the kernel does for either is the same code.
 
 mod observe;
+mod routed;
 
 use anyhow::{Context, Result, bail, ensure};
 use bench::{OverlayKernel, at, frame, mac};
@@ -46,9 +48,12 @@ fn main() -> Result<()> {
         && inner == "--inner"
     {
         let (len, entries) = (len.parse()?, entries.parse()?);
-        if dir == "show" || dir == "unshown" {
-            let streams = (dir == "show").then_some(entries);
-            return observe::run(len, streams, PACKETS, files.as_deref());
+        match dir.as_str() {
+            // Streams that look, and for `unshown` not even the driver.
+            "show" => return observe::run(len, Some(entries), PACKETS, files.as_deref()),
+            "unshown" => return observe::run(len, None, PACKETS, files.as_deref()),
+            "routed" => return routed::run(len, entries, files.as_deref()),
+            _ => {}
         }
         let kernel = kernel(entries, files.as_deref())?;
         return match dir.as_str() {
@@ -63,9 +68,16 @@ fn main() -> Result<()> {
         "{:<10} {:>6} {:>10} {:>13} {file:>13} {:>16}",
         "direction", "bytes", "entries", "linked", "bytes/entry"
     );
-    // Entries of the target cache; for a packet that is shown, streams that look, and whether ipnet is loaded at all.
+    // Entries of the target cache, or of the route cache; for a packet that is shown, streams that look, and whether
+    // ipnet is loaded at all.
     let caches: &[u32] = &[1, 1_000, 100_000, 1_000_000];
-    for (dir, all) in [("tx", caches), ("rx", caches), ("unshown", &[0]), ("show", &[0, 1, 8])] {
+    for (dir, all) in [
+        ("tx", caches),
+        ("routed", caches),
+        ("rx", caches),
+        ("unshown", &[0]),
+        ("show", &[0, 1, 8]),
+    ] {
         for len in [64, 1400] {
             for &entries in all {
                 let case = format!("{dir} {len} {entries}");
@@ -90,12 +102,15 @@ fn count(dir: &str, len: usize, entries: u32, files: Option<&Path>) -> Result<(f
     let mut cmd = Command::new("valgrind");
     cmd.args(["--tool=callgrind", "--collect-atstart=no", "--demangle=no"]);
     let symbols = match dir {
-        "tx" => TX,
+        "tx" | "routed" => TX,
         "rx" => RX,
         _ => observe::SHOW,
     };
     for symbol in symbols {
         cmd.arg(format!("--toggle-collect={symbol}"));
+    }
+    if dir == "routed" {
+        cmd.arg(format!("--zero-before={}", routed::MEASURED));
     }
     cmd.arg(format!("--callgrind-out-file={}", out.display()));
     cmd.arg(std::env::current_exe()?);

@@ -235,8 +235,8 @@ fn reply(dev: &Dev, io: &Io, cache: &Cache, request: Request, answer: Answer) ->
             let place = cache.place(io.vnetid, vnet, dcid, mac);
             let done = place.and_then(|to| {
                 let hop = Hop { vnet, to, srcmac, vlan };
-                cache.answer_route(requests, key, id, hop, at, |packets, hop| match hop {
-                    Some(hop) => forward::answered(dev, io, packets, (hop, at)),
+                cache.answer_route(requests, key, id, hop, at, |packets, way| match way {
+                    Some(way) => forward::answered(dev, io, packets, &way),
                     None => tx::answered(dev, io, packets, at),
                 })
             });
@@ -296,9 +296,11 @@ pub(super) fn cache_remove(linkid: u32, dcid: u32, mac: [u8; 6]) -> Result<(), E
 pub(super) fn cache_flush(linkid: u32) -> Result<(), Errno> {
     let dev = hold(linkid)?;
     with_cache(&dev, |cache, _| {
-        cache.flush();
+        cache.flush(&overlay()?.requests);
         Ok(())
-    })
+    })?;
+    dev.wait_for_packets();
+    Ok(())
 }
 
 /// The MAC address of an entry of the cache.

@@ -6,7 +6,7 @@ use super::v1::flags;
 use crate::overlay;
 use crate::request::About;
 use crate::target::Mode;
-use crate::target::cache::{Cache, Dest, Hop, RouteKey};
+use crate::target::cache::{Cache, Dest, Hop, Route, RouteKey};
 use crate::target::prefix::{Ip, Net};
 use crate::target::realm::{PROBES, VL2};
 use ddi::Errno;
@@ -185,10 +185,9 @@ fn cache_remove_net(_: u32, arg: UserArg) -> Result<(), Errno> {
         Ok(cache.remove_net(&overlay()?.requests, net.otcne_vlan, src, dst))
     })?;
     ddi::fire!(__dtrace_probe_overlay__route__flush, dev.linkid, looked, gone, 0);
-    if gone != 0 {
-        // Networks may have been taken apart: nothing crosses after that.
-        dev.wait_for_packets();
-    }
+    // Networks may have been taken apart: nothing crosses after that. Also if nothing was there: what
+    // went a moment ago for another reason may still lead a packet.
+    dev.wait_for_packets();
     Ok(())
 }
 
@@ -268,7 +267,8 @@ fn route_iter(_: u32, arg: UserArg) -> Result<(), Errno> {
         Some(cache) if a.otri_state == 0 => {
             // Not with a shard of routes locked, for the place is in another table.
             let mut hops = KVec::new();
-            let next = cache.routes.walk(from, |_| true, max, |k, h| Some((k, *h)), &mut hops)?;
+            let show = |key, route: &Route| Some((key, route.hop));
+            let next = cache.routes.walk(from, |_| true, max, show, &mut hops)?;
             for (key, hop) in hops.iter() {
                 if let Some(route) = route(cache, *key, hop) {
                     routes.push(route, KmFlag::Sleep)?;

@@ -7,6 +7,9 @@
 //!                                                  └─► macs[realm, MAC] ─► a place
 //! ```
 //!
+//! A route remembers the place that it led to last, and how often places had changed by then
+//! ([`Table::changes`]): as long as that is the same number nobody has to look there again.
+//!
 //! A *realm* is a data center and a virtual network: within one a MAC address means one guest. A
 //! route says the MAC address and realm of its destination and not where that is, so that a guest
 //! that moves is known once. When its entry in `macs` is gone the route is asked for anew, for
@@ -14,6 +17,7 @@
 use super::limit::Limit;
 use super::prefix::{Ip, Net};
 use super::realm::{OWN, Realms, VL2};
+use super::sockaddr;
 use super::table::{Found, Name, Table, TableStats, Waiting};
 use crate::request::{About, Requests};
 use crate::stats::DropReason;
@@ -22,6 +26,7 @@ use ddi::Errno;
 use ddi::map::Key;
 use ddi::mblk::{Mblk, MblkChain};
 use ddi::mem::{KArc, KVec};
+use ddi::sys::sockaddr_in6;
 use overlay_abi::ids::UnderlayAddr;
 
 /// Where frames for a MAC address go.
@@ -56,6 +61,40 @@ pub(crate) struct Hop {
     /// Its new VLAN id, 0 for untagged.
     pub vlan: u16,
 }
+
+/// An answer for a route: what becomes of the packet, and what was known of where that is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Route {
+    pub hop: Hop,
+    pub way: Way,
+    /// [`Table::changes`] of `macs` when that was so.
+    since: u64,
+}
+
+/// What a packet's head and its datagram need of a route.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Way {
+    /// New destination and source address.
+    pub macs: [u8; 12],
+    /// New VLAN id, 0 for untagged.
+    pub vlan: u16,
+    /// The network it goes to.
+    pub vnet: u64,
+    /// Where that is.
+    pub to: sockaddr_in6,
+}
+
+impl Hop {
+    /// The way over it when the destination lives there.
+    pub fn way(&self, addr: UnderlayAddr) -> Way {
+        let ([a, b, c, d, e, f], [g, h, i, j, k, l]) = (VL2::of(self.to).mac, self.srcmac);
+        let macs = [a, b, c, d, e, f, g, h, i, j, k, l];
+        Way { macs, vlan: self.vlan, vnet: self.vnet, to: sockaddr(&addr) }
+    }
+}
+
+/// No number of changes.
+const NEVER: u64 = u64::MAX;
 
 impl Name for u64 {
     fn about(self) -> About {
@@ -103,7 +142,7 @@ pub(crate) struct CacheStats {
 /// See the module.
 pub(crate) struct Cache {
     pub macs: Table<u64, Dest>,
-    pub routes: Table<RouteKey, Hop>,
+    pub routes: Table<RouteKey, Route>,
     realms: Realms,
     waiting: KArc<Waiting>,
 }
@@ -127,27 +166,40 @@ impl Cache {
         }
     }
 
-    /// What becomes of a packet for a router: how it is forwarded and where its destination lives.
-    pub fn route(
-        &self,
-        requests: &Requests,
-        key: RouteKey,
-        mp: Mblk,
-        size: usize,
-    ) -> Found<(Hop, UnderlayAddr)> {
+    /// What `take` makes of the way of a packet for a router, if it is known. The table is locked
+    /// meanwhile.
+    #[inline(always)]
+    pub fn routed<R>(&self, key: RouteKey, take: impl FnOnce(&Way) -> Option<R>) -> Option<R> {
+        let now = self.macs.changes();
+        self.routes.hit(key, |route| if route.since == now { take(&route.way) } else { None })
+    }
+
+    /// What becomes of a packet for a router that is not [`Cache::routed`].
+    pub fn route(&self, requests: &Requests, key: RouteKey, mp: Mblk, size: usize) -> Found<Way> {
         let (mut mp, mut stale) = (mp, None);
         for _ in 0..2 {
             if let Some(stale) = stale {
                 // Whoever made it anew meanwhile was faster: then this finds another, or none.
-                let _ = self.routes.remove(key, |hop| *hop == stale);
+                let _ = self.routes.remove(key, |route| route.hop == stale);
             }
+            // Before the place: a change between the two must show.
+            let since = self.macs.changes();
             let (hop, same) = match self.routes.look_up(requests, key, mp, size) {
-                Found::Known(hop, mp) => (hop, mp),
+                Found::Known(Route { hop, .. }, mp) => (hop, mp),
                 Found::Queued => return Found::Queued,
                 Found::Drop(reason, mp) => return Found::Drop(reason, mp),
             };
             match self.macs.known(hop.to) {
-                Some(Dest::To(addr)) => return Found::Known((hop, addr), same),
+                Some(Dest::To(addr)) => {
+                    let way = hop.way(addr);
+                    let new = Route { hop, way, since };
+                    self.routes.amend(key, |route| {
+                        if route.hop == hop {
+                            *route = new;
+                        }
+                    });
+                    return Found::Known(way, same);
+                }
                 Some(Dest::Drop) => return Found::Drop(DropReason::TxTargetDrop, same),
                 // A packet goes through one router only.
                 Some(Dest::Router) => return Found::Drop(DropReason::TxNotRoutable, same),
@@ -181,14 +233,16 @@ impl Cache {
         request: u64,
         hop: Hop,
         addr: UnderlayAddr,
-        mut sent: impl FnMut(MblkChain, Option<Hop>),
+        mut sent: impl FnMut(MblkChain, Option<Way>),
     ) -> Result<(), Errno> {
         if !self.routes.waits(key, request) {
             return Err(Errno::EINVAL);
         }
         // The place first: nobody shall find a route that leads nowhere.
         self.macs.set(requests, hop.to, Dest::To(addr), true, |packets| sent(packets, None))?;
-        self.routes.respond(key, request, hop, |packets| sent(packets, Some(hop)))
+        let way = hop.way(addr);
+        let route = Route { hop, way, since: NEVER };
+        self.routes.respond(key, request, route, |packets| sent(packets, Some(way)))
     }
 
     /// What is known of a guest in a data center, in the link's own network first.
@@ -237,10 +291,10 @@ impl Cache {
         self.routes.remove_range(requests, from, inside, |key| dst.has(key.dst))
     }
 
-    /// Forgets all answers; lookups go on.
-    pub fn flush(&self) {
-        self.macs.flush();
-        self.routes.flush();
+    /// Forgets all answers, also those under way.
+    pub fn flush(&self, requests: &Requests) {
+        self.macs.flush(requests);
+        self.routes.flush(requests);
     }
 
     /// Appends what `show` makes of the places of guests, as [`Table::walk`] does.

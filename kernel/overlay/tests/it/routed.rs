@@ -704,11 +704,15 @@ fn solicitations_for_a_router_go_to_varpd() {
             }
         }
         // What came through a router, what is something else, and what is not all there.
-        let edits: [&dyn Fn(&mut Vec<u8>); 4] =
-            [&|ip| ip[7] = 254, &|ip| ip[6] = 17, &|ip| ip[40] = 136, &|ip| {
+        let edits: [fn(&mut Vec<u8>); 4] = [
+            |ip| ip[7] = 254,
+            |ip| ip[6] = 17,
+            |ip| ip[40] = 136,
+            |ip| {
                 ip.truncate(40);
                 ip[5] = 0;
-            }];
+            },
+        ];
         for edit in edits {
             let mut ip = ip.clone();
             edit(&mut ip);

@@ -205,11 +205,23 @@ impl<K: Name, A: Copy> Table<K, A> {
                 requests.cancel(pending.request);
                 self.release(&mut pending)
             }
-            Entry::Known(_) => MblkChain::default(),
+            Entry::Known(_) => {
+                self.changed();
+                MblkChain::default()
+            }
         };
         drop(s);
         done(packets);
         Ok(())
+    }
+
+    /// Changes an answer that is there.
+    pub fn amend(&self, key: K, change: impl FnOnce(&mut A)) {
+        let at = self.hasher.hash(key);
+        let Some(shard) = self.shard(at.hash) else { return };
+        if let Some(Entry::Known(answer)) = shard.lock().map.peek(at) {
+            change(answer);
+        }
     }
 
     /// Forgets an answer that `which` wants to go; a lookup goes on.
@@ -223,6 +235,7 @@ impl<K: Name, A: Copy> Table<K, A> {
             Some(Entry::Known(answer)) if which(answer) => {
                 s.map.remove(at);
                 self.len.fetch_sub(1, Ordering::Relaxed);
+                self.changed();
                 Ok(())
             }
             _ => Err(Errno::ENOENT),

@@ -19,7 +19,7 @@ mod whole;
 use super::limit::Limit;
 use crate::request::{About, Requests};
 use crate::stats::DropReason;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use ddi::map::{ClockMap, Hashed, Hasher, Key};
 use ddi::mblk::{Mblk, MblkChain, MblkQueue};
 use ddi::mem::{KArc, KBox, KVec, KmFlag};
@@ -93,6 +93,8 @@ pub(crate) struct Table<K: Key, A> {
     hasher: Hasher,
     shards: KVec<KMutex<Shard<K, A>>>,
     len: AtomicUsize,
+    /// Goes up whenever an answer goes or becomes another, before whoever made it so returns.
+    changes: AtomicU64,
     limit: KArc<Limit>,
     /// Where the next search for an entry to evict begins.
     hand: AtomicUsize,
@@ -110,7 +112,8 @@ impl<K: Name, A: Copy> Table<K, A> {
             let _ = shards.push(shard, KmFlag::Sleep);
         }
         let (len, hand) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Table { linkid, target, hasher, shards, len, limit, hand, waiting }
+        let changes = AtomicU64::new(0);
+        Table { linkid, target, hasher, shards, len, changes, limit, hand, waiting }
     }
 
     #[inline]
@@ -147,14 +150,42 @@ impl<K: Name, A: Copy> Table<K, A> {
         }
     }
 
+    /// What `take` makes of the answer for a packet, if there is one: then it is counted and noted as
+    /// in use. A shard is locked meanwhile.
+    #[inline(always)]
+    pub fn hit<R>(&self, key: K, take: impl FnOnce(&A) -> Option<R>) -> Option<R> {
+        let at = self.hasher.hash(key);
+        let mut s = self.shard(at.hash)?.lock();
+        let Shard { map, hits, .. } = &mut *s;
+        match map.get(at)? {
+            Entry::Known(answer) => {
+                let taken = take(answer)?;
+                *hits = hits.wrapping_add(1);
+                Some(taken)
+            }
+            Entry::Pending(_) => None,
+        }
+    }
+
     /// The answer if there is one, and a note that it is in use.
-    #[inline]
     pub fn known(&self, key: K) -> Option<A> {
         let at = self.hasher.hash(key);
         match self.shard(at.hash)?.lock().map.get(at)? {
             Entry::Known(answer) => Some(*answer),
             Entry::Pending(_) => None,
         }
+    }
+
+    /// How often an answer went or became another. Who read this before an answer has that answer
+    /// still as long as this stays the same.
+    #[inline]
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// An answer goes or becomes another.
+    fn changed(&self) {
+        self.changes.fetch_add(1, Ordering::Release);
     }
 
     /// The answer if there is one, without that note.
@@ -266,6 +297,7 @@ impl<K: Name, A: Copy> Table<K, A> {
         }
         s.evictions = s.evictions.wrapping_add(1);
         self.len.fetch_sub(1, Ordering::Relaxed);
+        self.changed();
         true
     }
 

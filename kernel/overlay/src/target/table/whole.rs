@@ -40,6 +40,7 @@ impl<K: Name, A: Copy> Table<K, A> {
                             Entry::Known(_) => {
                                 s.map.remove(self.hasher.hash(k));
                                 self.len.fetch_sub(1, Ordering::Relaxed);
+                                self.changed();
                             }
                             Entry::Pending(pending) => self.ask_anew(requests, k, pending),
                         }
@@ -63,13 +64,20 @@ impl<K: Name, A: Copy> Table<K, A> {
         }
     }
 
-    /// Forgets all answers; lookups go on.
-    pub fn flush(&self) {
+    /// Forgets all answers. What is pending is asked for anew, for the answer under way may be old.
+    pub fn flush(&self, requests: &Requests) {
         for shard in self.shards.iter() {
             let mut s = shard.lock();
             let before = s.map.len();
-            s.map.retain(|_, entry| matches!(entry, Entry::Pending(_)));
+            s.map.retain(|key, entry| match entry {
+                Entry::Known(_) => false,
+                Entry::Pending(pending) => {
+                    self.ask_anew(requests, key, pending);
+                    true
+                }
+            });
             self.len.fetch_sub(before.wrapping_sub(s.map.len()), Ordering::Relaxed);
+            self.changed();
         }
     }
 
