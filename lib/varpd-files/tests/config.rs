@@ -172,8 +172,9 @@ fn every_wrong_value_is_told_with_line_column_and_key() {
     );
 }
 
+/// Defective: a MAC or IP address that is there twice aborts varpd.
 #[test]
-fn what_is_there_twice_is_told() {
+fn s74_what_is_there_twice_is_told() {
     let text = r#"{
   "2:0:0:0:0:1": { "arp": "10.0.0.1", "arp": "10.0.0.2" },
   "02:00:00:00:00:01": {},
@@ -319,9 +320,10 @@ fn s74_routes_lead_to_hosts_of_attached_subnets_only() {
     assert!(!index.changes(&index).routes);
 }
 
-/// The length of an IPv4 prefix counts from the v4-mapped address, as kernels want it.
+/// Defective: an IPv4 prefix without a length is 32 bits of the v4-mapped address, which all of IPv4 is in.
+/// Here its length counts from the v4-mapped address, as kernels want it.
 #[test]
-fn prefixes_have_lengths_of_ipv6() {
+fn s74_prefixes_have_lengths_of_ipv6() {
     for (text, first, len) in [
         ("10.1.2.3/24", "10.1.2.0", 120),
         ("0.0.0.0/0", "0.0.0.0", 96),
@@ -332,6 +334,26 @@ fn prefixes_have_lengths_of_ipv6() {
         let prefix: varpd_files::Prefix = text.parse().unwrap();
         assert_eq!(prefix.parts(), (overlay_abi::ids::mapped(ip(first)), len), "{text}");
     }
+}
+
+/// Defective: DHCP looks for an address of which only the first byte is set, and neighbour discovery aborts as soon
+/// as any host has an address.
+#[test]
+fn s74_whole_addresses_of_either_kind_are_looked_for() {
+    let host = |n: u8, proxy: u8| {
+        format!(
+            "\"2:0:0:0:0:{n}\": {{\"ip\": \"192.0.2.{n}\", \"port\": 1, \"arp\": \"10.1.0.{n}\", \
+             \"ndp\": \"fe80::{n}\", \"vlan\": 0, \"dhcp-proxy\": \"2:0:0:0:9:{proxy}\"}}"
+        )
+    };
+    let index = good(&format!("{{{}, {}}}", host(1, 4), host(2, 5)));
+    for (n, proxy) in [(1, 4), (2, 5)] {
+        let at = mac(&format!("2:0:0:0:0:{n}"));
+        assert_eq!(index.dhcp_proxy(at), Some(mac(&format!("2:0:0:0:9:{proxy}"))));
+        assert_eq!(index.owner_in(ip(&format!("fe80::{n}")), 0).map(|o| o.0), Some(at.0));
+    }
+    assert_eq!(index.dhcp_proxy(mac("2:0:0:0:0:3")), None);
+    assert_eq!(index.owner_in(ip("fe80::3"), 0), None);
 }
 
 #[test]

@@ -21,6 +21,8 @@ mod ioctls;
 mod point;
 #[path = "../../../overlay/tests/it/routed.rs"]
 mod routed;
+#[path = "../../../overlay/tests/it/routes.rs"]
+mod routes;
 #[path = "../../../overlay/tests/it/soak.rs"]
 mod soak;
 #[path = "../../../overlay/tests/it/tcap.rs"]

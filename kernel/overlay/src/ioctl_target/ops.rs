@@ -289,7 +289,7 @@ pub(super) fn cache_set(linkid: u32, (dcid, mac): (u32, [u8; 6]), dest: Dest) ->
 /// Forgets an entry of a link's cache.
 pub(super) fn cache_remove(linkid: u32, dcid: u32, mac: [u8; 6]) -> Result<(), Errno> {
     let dev = hold(linkid)?;
-    with_cache(&dev, |cache, _| cache.remove(dcid, mac))
+    with_cache(&dev, |cache, _| cache.remove(&overlay()?.requests, dcid, mac))
 }
 
 /// Forgets a link's cache.

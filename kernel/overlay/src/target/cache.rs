@@ -272,14 +272,16 @@ impl Cache {
         self.macs.set(requests, key, dest, dest != Dest::Drop, done)
     }
 
-    /// Forgets a guest in a data center, in all networks.
+    /// Forgets a guest in a data center, in all networks. If it is being asked for, it is asked for anew.
     ///
     /// # Errors
     /// `ENOENT`: nothing is known of it.
-    pub fn remove(&self, dcid: u32, mac: [u8; 6]) -> Result<(), Errno> {
+    pub fn remove(&self, requests: &Requests, dcid: u32, mac: [u8; 6]) -> Result<(), Errno> {
         let mut result = Err(Errno::ENOENT);
         for realm in self.realms.of_dcid(dcid) {
-            result = self.macs.remove(VL2 { realm, mac }.key(), |_| true).or(result);
+            let key = VL2 { realm, mac }.key();
+            result = self.macs.remove(key, |_| true).or(result);
+            self.macs.ask_again(requests, key);
         }
         result
     }

@@ -149,7 +149,7 @@ fn links_share_a_socket_and_not_their_frames() {
 }
 
 #[test]
-fn every_reason_has_its_kstat_and_its_probe() {
+fn every_reason_has_its_kstat_and_its_probe_and_is_in_the_manual() {
     let rig = Rig::boot();
     rig.create(LINK, VNET).unwrap();
     let (link, mux) = (stats(LINK), stats(0));
@@ -161,6 +161,14 @@ fn every_reason_has_its_kstat_and_its_probe() {
         assert!(probes.contains(&probe), "{probe}");
     }
     assert_eq!(DropReason::ALL.len(), mux.len());
+    let manual = include_str!("../../../../man/overlay.7");
+    for name in link.keys() {
+        assert!(manual.contains(name), "{name}");
+    }
+    for name in ["tx", "rx", "lookup-start", "lookup-done", "route-flush"] {
+        let name = format!("overlay-{name}");
+        assert!(probes.contains(&name) && manual.contains(&name), "{name}");
+    }
     rig.delete(LINK).unwrap();
     rig.end();
 }

@@ -16,5 +16,6 @@ mod ioctls;
 mod modules;
 mod point;
 mod routed;
+mod routes;
 mod soak;
 mod tcap;

@@ -13,48 +13,48 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use zerocopy::{FromZeros, IntoBytes};
 
-const ROUTER: [u8; 6] = [2, 8, 0x20, 0xff, 0, 1];
+pub const ROUTER: [u8; 6] = [2, 8, 0x20, 0xff, 0, 1];
 const FAR_ROUTER: [u8; 6] = [2, 8, 0x20, 0xff, 0, 2];
 /// The network that frames are routed to.
-const OTHER: u64 = 0x777;
+pub const OTHER: u64 = 0x777;
 const DCID: u32 = 0;
 
 /// A handle that speaks version 2.
-struct V2<'a>(&'a Varpd);
+pub struct V2<'a>(&'a Varpd);
 
 /// An answer about a route.
 #[derive(Clone, Copy)]
-struct Hop {
-    vnet: u64,
-    vlan: u16,
-    mac: [u8; 6],
-    dcid: u32,
+pub struct Hop {
+    pub vnet: u64,
+    pub vlan: u16,
+    pub mac: [u8; 6],
+    pub dcid: u32,
 }
 
-const HOP: Hop = Hop { vnet: OTHER, vlan: 0, mac: FAR, dcid: DCID };
+pub const HOP: Hop = Hop { vnet: OTHER, vlan: 0, mac: FAR, dcid: DCID };
 
 impl<'a> V2<'a> {
-    fn speak(varpd: &'a Varpd) -> V2<'a> {
+    pub fn speak(varpd: &'a Varpd) -> V2<'a> {
         let mut version = 2u32;
         varpd.call(OVERLAY_TARG_ABI, &mut version).unwrap();
         assert_eq!(version, 2);
         V2(varpd)
     }
 
-    fn lookup(&self) -> Result<v2::overlay_targ_lookup_t, Errno> {
+    pub fn lookup(&self) -> Result<v2::overlay_targ_lookup_t, Errno> {
         let mut a = v2::overlay_targ_lookup_t::new_zeroed();
         self.0.call(OVERLAY_TARG_LOOKUP, &mut a).map(|()| a)
     }
 
     /// A question about a route: its id, VLAN and addresses.
-    fn asked(&self) -> (u64, u16, IpAddr, IpAddr) {
+    pub fn asked(&self) -> (u64, u16, IpAddr, IpAddr) {
         let a = self.lookup().expect("a question");
         let About::L3(l3) = a.about() else { panic!("about no route: {a:?}") };
         let ip = overlay_abi::ids::unmapped;
         (a.otl_reqid, a.otl_vlan as u16, ip(l3.otl3_srcip), ip(l3.otl3_dstip))
     }
 
-    fn answer(&self, reqid: u64, hop: Hop, to: SocketAddr) -> Result<(), Errno> {
+    pub fn answer(&self, reqid: u64, hop: Hop, to: SocketAddr) -> Result<(), Errno> {
         let mut a = v2::overlay_targ_resp_t::new_zeroed();
         a.otr_reqid = reqid;
         a.otr_route.otr_vnet = hop.vnet;
@@ -65,7 +65,7 @@ impl<'a> V2<'a> {
         self.0.call(OVERLAY_TARG_RESPOND, &mut a)
     }
 
-    fn refuse(&self, reqid: u64) -> Result<(), Errno> {
+    pub fn refuse(&self, reqid: u64) -> Result<(), Errno> {
         let mut a = v2::overlay_targ_resp_t::new_zeroed();
         a.otr_reqid = reqid;
         self.0.call(OVERLAY_TARG_DROP, &mut a)
@@ -88,7 +88,12 @@ impl<'a> V2<'a> {
         self.0.call(cmd, &mut a).map(|()| a.otc_entry)
     }
 
-    fn set(&self, guest: (u32, [u8; 6]), flags: u16, to: Option<SocketAddr>) -> Result<(), Errno> {
+    pub fn set(
+        &self,
+        guest: (u32, [u8; 6]),
+        flags: u16,
+        to: Option<SocketAddr>,
+    ) -> Result<(), Errno> {
         self.cache(OVERLAY_TARG_CACHE_SET, guest, flags, to).map(drop)
     }
 
@@ -96,16 +101,16 @@ impl<'a> V2<'a> {
         self.cache(OVERLAY_TARG_CACHE_GET, (dcid, mac), 0, None)
     }
 
-    fn remove(&self, dcid: u32, mac: [u8; 6]) -> Result<(), Errno> {
+    pub fn remove(&self, dcid: u32, mac: [u8; 6]) -> Result<(), Errno> {
         self.cache(OVERLAY_TARG_CACHE_REMOVE, (dcid, mac), 0, None).map(drop)
     }
 
     /// Makes [`ROUTER`] a router.
-    fn router(&self) {
+    pub fn router(&self) {
         self.set((0, ROUTER), v2::OVERLAY_TARGET_CACHE_ROUTER, None).unwrap();
     }
 
-    fn remove_net(&self, vlan: u16, src: (&str, u8), dst: (&str, u8)) -> Result<(), Errno> {
+    pub fn remove_net(&self, vlan: u16, src: (&str, u8), dst: (&str, u8)) -> Result<(), Errno> {
         let mut a = v2::overlay_targ_cache_net_t::new_zeroed();
         a.otcn_linkid = LINK;
         a.otcn_entry.otcne_vlan = vlan;
@@ -164,7 +169,7 @@ fn sum(header: &[u8]) -> u16 {
 }
 
 /// An IP packet with 20 bytes behind its header.
-fn packet(src: &str, dst: &str, ttl: u8, id: u16) -> Vec<u8> {
+pub fn packet(src: &str, dst: &str, ttl: u8, id: u16) -> Vec<u8> {
     let mut p = match (ip(src), ip(dst)) {
         (IpAddr::V4(src), IpAddr::V4(dst)) => {
             let [i0, i1] = id.to_be_bytes();
@@ -188,7 +193,7 @@ fn packet(src: &str, dst: &str, ttl: u8, id: u16) -> Vec<u8> {
 }
 
 /// A frame around a packet; `tci` for a tagged one.
-fn ether(dst: [u8; 6], src: [u8; 6], tci: Option<u16>, packet: &[u8]) -> Vec<u8> {
+pub fn ether(dst: [u8; 6], src: [u8; 6], tci: Option<u16>, packet: &[u8]) -> Vec<u8> {
     let mut f = [dst, src].concat();
     if let Some(tci) = tci {
         f.extend([0x81, 0]);
@@ -200,17 +205,17 @@ fn ether(dst: [u8; 6], src: [u8; 6], tci: Option<u16>, packet: &[u8]) -> Vec<u8>
 }
 
 /// A frame of the guest's for the router.
-fn outgoing(src: &str, dst: &str, id: u16) -> Vec<u8> {
+pub fn outgoing(src: &str, dst: &str, id: u16) -> Vec<u8> {
     ether(ROUTER, GUEST, None, &packet(src, dst, 64, id))
 }
 
 /// What becomes of [`outgoing`] with [`HOP`].
-fn routed(src: &str, dst: &str, id: u16) -> Vec<u8> {
+pub fn routed(src: &str, dst: &str, id: u16) -> Vec<u8> {
     ether(FAR, FAR_ROUTER, None, &packet(src, dst, 63, id))
 }
 
-const A: &str = "10.0.1.5";
-const B: &str = "10.0.2.9";
+pub const A: &str = "10.0.1.5";
+pub const B: &str = "10.0.2.9";
 
 #[test]
 fn handles_speak_their_version_side_by_side() {
@@ -773,7 +778,7 @@ fn version_1_is_not_asked_about_routes() {
 }
 
 /// Sets a route for each pair without a guest's frame: the frame is sent and answered.
-fn fill(s: &Scene, v2: &V2<'_>, pairs: impl Iterator<Item = (String, String)>) {
+pub fn fill(s: &Scene, v2: &V2<'_>, pairs: impl Iterator<Item = (String, String)>) {
     for (n, (src, dst)) in pairs.enumerate() {
         s.guest.send(&outgoing(&src, &dst, n as u16));
         let (id, _, a, b) = v2.asked();

@@ -56,6 +56,15 @@ impl<K: Name, A: Copy> Table<K, A> {
         (looked, gone)
     }
 
+    /// Asks anew for what is pending: the answer under way may be old.
+    pub fn ask_again(&self, requests: &Requests, key: K) {
+        let at = self.hasher.hash(key);
+        let Some(shard) = self.shard(at.hash) else { return };
+        if let Some(Entry::Pending(pending)) = shard.lock().map.peek(at) {
+            self.ask_anew(requests, key, pending);
+        }
+    }
+
     /// Lets a pending entry wait for a new request instead of its old one. Without memory it keeps
     /// the old one.
     fn ask_anew(&self, requests: &Requests, key: K, pending: &mut Pending) {
