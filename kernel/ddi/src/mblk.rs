@@ -267,8 +267,7 @@ impl Mblk {
         let copy = Mblk::alloc(headroom.checked_add(self.size())?)?;
         let to = copy.0.as_ptr();
         let mut from: *const mblk_t = self.0.as_ptr();
-        // SAFETY: a fresh block has the headroom and the size of all blocks of this behind b_rptr;
-        // those stay as they are while we have the message.
+        // SAFETY: a fresh block has room for headroom and message, which stays as it is meanwhile.
         unsafe {
             (*to).b_rptr = (*to).b_rptr.add(headroom);
             (*to).b_wptr = (*to).b_rptr;

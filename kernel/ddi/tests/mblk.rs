@@ -128,8 +128,8 @@ fn a_copy_is_as_long_as_its_bytes() {
     let mut copy = whole.copy(16).unwrap();
     assert_eq!((copy.front(), copy.size(), copy.headroom()), (&b"onetwo"[..], 6, 16));
     // SAFETY: a live message.
-    let room =
-        unsafe { (*(*copy.as_ptr()).b_datap).db_lim as usize - (*copy.as_ptr()).b_rptr as usize };
+    let (end, start) = unsafe { ((*(*copy.as_ptr()).b_datap).db_lim, (*copy.as_ptr()).b_rptr) };
+    let room = end as usize - start as usize;
     assert!(room < 256, "{room} bytes for 6");
     assert!(copy.try_prepend(b"sixteen bytes of") && !copy.try_prepend(b"x"));
     assert_eq!(copy.size(), 22);

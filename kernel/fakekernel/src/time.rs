@@ -38,7 +38,9 @@ pub(crate) extern "C" fn gethrtime() -> hrtime_t {
     t.tv_sec * 1_000_000_000 + t.tv_nsec
 }
 
+// SAFETY: nothing else has the name; modules find it by that.
 #[unsafe(no_mangle)]
+// SAFETY: of the caller is wanted what gethrestime(9F) wants, a place for the time.
 unsafe extern "C" fn gethrestime(now: *mut timespec_t) {
     let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: t is ours; gethrestime(9F): a place for the time.

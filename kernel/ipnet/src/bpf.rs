@@ -244,7 +244,7 @@ unsafe extern "C" fn promisc_add(
         interface.stack.remove(&tap);
         return e.0 as usize;
     }
-    // SAFETY: BPF gave a place for it.
+    // SAFETY: BPF gave a place for the handle.
     unsafe { *out = to_handle(KArc::new(Promisc { interface, tap, _ticket: ticket })) };
     0
 }

@@ -14,6 +14,7 @@ use ddi::stream::ReadQueue;
 
 /// Tunable: whether a stream that is not bound is shown what one of SAP 0 is (not 0), or nothing (0).
 /// Programs that count on `/dev/lo0` without a bind want it.
+// SAFETY: nothing else has the name; /etc/system finds it by that.
 #[unsafe(no_mangle)]
 #[allow(non_upper_case_globals)]
 pub static ipnet_unbound: AtomicU32 = AtomicU32::new(0);

@@ -85,6 +85,7 @@ fn cases() -> (BTreeMap<Who, Vec<Case>>, usize) {
     (all, rows)
 }
 
+// SAFETY: of the caller nothing is wanted.
 unsafe extern "C" fn nothing(_: *mut c_void, _: *mut illumos_sys_hdrs::mblk_t, _: i32, _: u32) {}
 
 /// The interface of the recording, others by index, and the zones.

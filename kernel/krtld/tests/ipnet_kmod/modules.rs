@@ -31,7 +31,7 @@ pub fn provider() -> &'static bpf_provider_t {
 
 /// A tunable of the driver.
 fn tunable(name: &str) -> &'static AtomicU32 {
-    // SAFETY: as above.
+    // SAFETY: what the driver has under that name, while it is loaded.
     unsafe { &*std::ptr::with_exposed_provenance(symbol(name)) }
 }
 
