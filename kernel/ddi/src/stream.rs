@@ -106,10 +106,11 @@ impl ReadQueue {
         queued
     }
 
-    /// Tells the stream head that the device is gone. Not while holding a lock.
-    pub fn hang_up(self) {
-        // SAFETY: the stream is open.
-        unsafe { sys::putnextctl(self.0.as_ptr(), c_int::from(sys::M_HANGUP)) };
+    /// Tells the stream head that the device is gone; `false` without memory for that. Not while
+    /// holding a lock.
+    pub fn hang_up(self) -> bool {
+        // SAFETY: the stream is open, and so has a queue to name.
+        unsafe { sys::putnextctl(self.0.as_ptr(), c_int::from(sys::M_HANGUP)) != 0 }
     }
 }
 

@@ -178,10 +178,9 @@ impl Stack {
             let mut multicasts = |i, f, join| self.net.all_multicasts(i, f, join);
             // Only without memory, for which all of this waits.
             let Ok(view) = view::look(&ip.protocols) else { return };
-            if table.apply(view, new_node, &mut multicasts) == Ok(false) {
-                return;
+            if table.apply(view, new_node, &mut multicasts) != Ok(false) {
+                self.reseat(&mut control);
             }
-            self.reseat(&mut control);
         }
         self.hang_up();
     }
@@ -208,8 +207,10 @@ impl Stack {
             if let Sink::Queue(queue, _) = &tap.sink
                 && tap.lost.load(Ordering::Relaxed)
                 && !tap.told.swap(true, Ordering::Relaxed)
+                && !queue.hang_up()
             {
-                queue.hang_up();
+                // Without memory the next look does it.
+                tap.told.store(false, Ordering::Relaxed);
             }
         }
     }
