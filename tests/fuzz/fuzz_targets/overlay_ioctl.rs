@@ -76,7 +76,7 @@ fuzz_target!(|data: &[u8]| {
         rest = more;
         if what & 0x40 != 0 {
             // What makes questions and routes.
-            let tail = if what & 0x20 == 0 { bytes } else { &FRAME };
+            let tail = if what & 0x20 == 0 { bytes } else { &FRAME[..] };
             rig.send(&[&[&ROUTER[..], &GUEST, tail, &[0; 2]].concat()]);
         } else {
             ioctl(&rig, *what, *command, bytes, &mut asked);

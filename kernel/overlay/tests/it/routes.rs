@@ -144,7 +144,7 @@ fn no_packet_goes_by_a_route_that_went() {
                     packet(&format!("10.0.1.{host}"), &format!("10.0.2.{}", n % 20 + 1), 64, 1);
                 ip[20..28].copy_from_slice(&floor.load(SeqCst).to_be_bytes());
                 s.guest.send(&ether(ROUTER, GUEST, None, &ip));
-                if n % 16 == 0 {
+                if n.is_multiple_of(16) {
                     std::thread::sleep(Duration::from_micros(200));
                 }
             }
@@ -164,7 +164,7 @@ fn no_packet_goes_by_a_route_that_went() {
         let attach = || {
             while Instant::now() < end {
                 now.fetch_add(1, SeqCst);
-                if now.load(SeqCst) % 3 == 0 {
+                if now.load(SeqCst).is_multiple_of(3) {
                     s.varpd.cache_flush_v2(LINK);
                 } else {
                     v2.remove_net(0, ("10.0.1.0", 120), ("10.0.2.0", 120)).unwrap();
