@@ -93,9 +93,6 @@ impl Hop {
     }
 }
 
-/// No number of changes.
-const NEVER: u64 = u64::MAX;
-
 impl Name for u64 {
     fn about(self) -> About {
         About::Mac(self)
@@ -238,10 +235,12 @@ impl Cache {
         if !self.routes.waits(key, request) {
             return Err(Errno::EINVAL);
         }
+        // Before the place: a change between the two must show.
+        let since = self.macs.changes();
         // The place first: nobody shall find a route that leads nowhere.
         self.macs.set(requests, hop.to, Dest::To(addr), true, |packets| sent(packets, None))?;
         let way = hop.way(addr);
-        let route = Route { hop, way, since: NEVER };
+        let route = Route { hop, way, since };
         self.routes.respond(key, request, route, |packets| sent(packets, Some(way)))
     }
 

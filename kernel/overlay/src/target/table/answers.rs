@@ -172,7 +172,10 @@ impl<K: Name, A: Copy> Table<K, A> {
         answer: A,
         in_order: bool,
         mut done: impl FnMut(MblkChain),
-    ) -> Result<(), Errno> {
+    ) -> Result<(), Errno>
+    where
+        A: PartialEq,
+    {
         let at = self.hasher.hash(key);
         let shard = self.shard(at.hash).ok_or(Errno::EINVAL)?;
         let mut s = shard.lock();
@@ -205,8 +208,10 @@ impl<K: Name, A: Copy> Table<K, A> {
                 requests.cancel(pending.request);
                 self.release(&mut pending)
             }
-            Entry::Known(_) => {
-                self.changed();
+            Entry::Known(old) => {
+                if old != answer {
+                    self.changed();
+                }
                 MblkChain::default()
             }
         };
