@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use bench::{OverlayKernel, Varpd, at, frame, mac};
 use fakekernel::host::{Checks, Config};
 use fakekernel::net::client::{Client, Frame, Frames};
-use overlay_abi::ids::{MacAddr, UnderlayAddr};
+use overlay_abi::ids::MacAddr;
 use overlay_abi::target::v2::{self, About};
 use overlay_abi::target::*;
 use std::net::UdpSocket;
@@ -108,6 +108,6 @@ fn answer(varpd: &Varpd) -> Result<()> {
     r.otr_reqid = q.otl_reqid;
     (r.otr_route.otr_vnet, r.otr_route.otr_srcmac) = (OTHER, mac(ROUTER));
     r.otr_mac = v2::overlay_target_mac_t::new(0, MacAddr(mac(u32::from_be_bytes([a, b, c, d]))));
-    r.otr_answer = UnderlayAddr::from(at("127.0.0.1", 0x4792)).into();
+    r.otr_answer = at("127.0.0.1", 0x4792).into();
     Ok(varpd.ioctl(OVERLAY_TARG_RESPOND, &mut r)?)
 }
