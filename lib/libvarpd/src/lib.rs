@@ -26,6 +26,7 @@
 //! | `message` | door messages: bytes in, request out, and back; no I/O |
 //! | `probes` | what DTrace and its like can see |
 //! | `server` | what each door command does, and who may |
+//! | `told` | properties as clients of the door are told them |
 //! | `proxy` | answering ARP, neighbour discovery and DHCP |
 //! | `frame` | Ethernet frames that varpd makes itself |
 //! | `cabi` | the C functions plugins call |
@@ -92,6 +93,7 @@ mod server;
 pub mod stats;
 pub mod status;
 pub mod token;
+mod told;
 
 use devctl::Root;
 use device::Overlay;

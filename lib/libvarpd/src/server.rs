@@ -6,7 +6,7 @@
 //! cache is changed and left CREATE, ACTIVATE, DESTROY and SETPROP to the permissions of the door's
 //! file (spec/varpd.md 9.10).
 use crate::message::{self, Answer, Request, RoutePlace, Which};
-use crate::{Instance, Varpd};
+use crate::{Instance, Varpd, told};
 use door::PeerCred;
 use overlay_abi::door::{VARPD_CLIENT_INVALID, varpd_client_cache_entry_t};
 use overlay_abi::errno::Errno;
@@ -141,11 +141,17 @@ impl Varpd {
                     Which::Id(id) => (id, instance.prop_info(id)?),
                     Which::Name(name) => instance.prop_by_name(name)?,
                 };
-                Ok(Answer::PropInfo(id, Box::new(info)))
+                Ok(Answer::PropInfo(id, Box::new(told::info(info))))
             }
-            Request::GetProp(id, prop) => self.find(id)?.get_prop(prop).map(Answer::Value),
+            Request::GetProp(id, prop) => {
+                let instance = self.find(id)?;
+                let value = instance.get_prop(prop)?;
+                Ok(Answer::Value(told::value(instance.prop_info(prop)?.kind, value)))
+            }
             Request::SetProp(id, prop, value) => {
-                self.find(id)?.set_prop(prop, value).map(|()| Answer::Done)
+                let instance = self.find(id)?;
+                let value = told::taken(instance.prop_info(prop)?.kind, value)?;
+                instance.set_prop(prop, &value).map(|()| Answer::Done)
             }
             Request::Lookup(link) => self.instance_of(link).map(Answer::Id).ok_or(Errno::ENOENT),
             Request::TargetMode(id) => {
