@@ -260,6 +260,7 @@ pub extern "C" fn libvarpd_plugin_query_reply(handle: *mut varpd_query_handle_t,
 
 /// Answers a query: nobody can say at the moment. A frame is dropped; what the kernel knew before varpd was
 /// started stays.
+// SAFETY: no other function has this name.
 #[unsafe(no_mangle)]
 pub extern "C" fn libvarpd_plugin_query_unknown(handle: *mut varpd_query_handle_t) {
     match query::take(handle) {

@@ -10,6 +10,7 @@ use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 pub type ReporterFn = unsafe extern "C" fn(varpd_plugin_report_f);
 
 /// `libvarpd_plugin_query_unknown`: answers a query by saying that nobody can say.
+// SAFETY: whoever calls one passes a query that is not answered yet.
 pub type UnknownFn = unsafe extern "C" fn(*mut varpd_query_handle_t);
 
 /// `libvarpd_inject_ndp`: sends an unsolicited neighbour advertisement (VLAN, MAC, IPv6 address) to guests
