@@ -133,11 +133,31 @@ fn flush(d: &OpenDev, what: u8) -> Result<i32, Errno> {
     d.ioctl(I_FLUSH, what.into(), Model::Lp64, &SelfMem)
 }
 
+/// Waits until the write side of the last opened stream holds so many bytes: while a service procedure is in
+/// the perimeter, what is put comes later.
+fn write_side_has(bytes: usize) {
+    let end = Instant::now() + LONG.expect("a while");
+    // SAFETY: the queue of an open stream; a number that is old is looked at again.
+    let has = || unsafe { (&raw const (*WR(QUEUE.load(SeqCst))).q_count).read_volatile() };
+    while has() != bytes {
+        assert!(Instant::now() < end, "{} bytes, not {bytes}", has());
+        std::thread::yield_now();
+    }
+}
+
 #[test]
 fn flushing() {
     let k = with_echo();
     let d = open_echo(&k, FREAD | FWRITE);
     let s = stream(&d);
+    let rq = QUEUE.load(SeqCst);
+    // Nothing is in the hands of a service procedure when they are flushed.
+    // SAFETY: the queues of the open stream.
+    let wq = unsafe {
+        noenable(rq);
+        noenable(WR(rq));
+        WR(rq)
+    };
     for _ in 0..9 {
         s.putmsg(&data(&[2; 1000])).expect("room");
     }
@@ -147,8 +167,8 @@ fn flushing() {
     assert_eq!(flush(&d, FLUSHR), Ok(0));
     assert_eq!(s.getmsg(NOW), Ok(Got::Nothing));
     GATE.store(true, SeqCst);
-    // SAFETY: the read queue of the open stream.
-    unsafe { qenable(WR(QUEUE.load(SeqCst))) };
+    // SAFETY: as above.
+    unsafe { qenable(wq) };
     assert_eq!(get(s), data(b"below"));
     // The service procedure that sent it must not see what comes next.
     while INSIDE.load(SeqCst) > 0 {
@@ -156,7 +176,9 @@ fn flushing() {
     }
     GATE.store(false, SeqCst);
     s.putmsg(&data(b"gone")).expect("room");
+    write_side_has(4);
     assert_eq!(flush(&d, FLUSHRW), Ok(0));
+    write_side_has(0);
     GATE.store(true, SeqCst);
     s.putmsg(&data(b"after")).expect("room");
     assert_eq!(get(s), data(b"after"));
