@@ -73,7 +73,9 @@ fn answer(frames: &mut Reader<impl Read>, address: IpAddr) -> Option<Answered> {
         match seen(bytes.get(..LONG).unwrap_or(&bytes)) {
             Some(Seen::Question(a)) if a == address => asked = asked.or(Some(time)),
             Some(Seen::Answer(protocol, a, mac)) if a == address => {
-                let microseconds = time.saturating_sub(asked?).as_secs_f64() * 1e6;
+                // Before the question it is an announcement: the directory's log has told of the guest.
+                let Some(asked) = asked else { continue };
+                let microseconds = time.saturating_sub(asked).as_secs_f64() * 1e6;
                 return Some(Answered { protocol, address, mac: mac.to_string(), microseconds });
             }
             _ => {}
