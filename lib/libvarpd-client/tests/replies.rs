@@ -1,23 +1,14 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! The client against servers that answer rightly, wrongly and not at all.
+mod common;
+
+use common::server;
 use libvarpd_client::{CacheEntry, Client};
 use overlay_abi::door::*;
 use overlay_abi::errno::Errno;
 use overlay_abi::ids::{LinkId, MacAddr, UnderlayAddr, VarpdId};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use tempfile::TempDir;
-
-/// A door that answers with `reply`, and a client of it.
-fn server(
-    reply: impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static,
-) -> (TempDir, door::Server, Client) {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("varpd.door");
-    let server = door::Server::create(&path, 0o600, Arc::new(move |m, _| reply(m))).unwrap();
-    let client = Client::open_path(&path).unwrap();
-    (dir, server, client)
-}
 
 fn put(message: &mut [u8], at: usize, bytes: &[u8]) {
     message[at..at + bytes.len()].copy_from_slice(bytes);

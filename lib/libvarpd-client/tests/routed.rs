@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: CDDL-1.0
 //! The calls of version 2 against servers of either version, and wrong ones.
+mod common;
+
+use common::server;
 use libvarpd_client::routed::{Guest, Route};
 use libvarpd_client::{CacheEntry, Client};
 use overlay_abi::door::v2::*;
@@ -7,22 +10,9 @@ use overlay_abi::door::{VARPD_CLIENT_INVALID, varpd_client_eresp_t};
 use overlay_abi::errno::Errno;
 use overlay_abi::ids::{LinkId, MacAddr, UnderlayAddr, VarpdId, VnetId, mapped};
 use overlay_abi::target::v2::*;
-use std::sync::Arc;
-use tempfile::TempDir;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 const ID: VarpdId = VarpdId(9);
-
-/// A door that answers with `reply`, and a client of it.
-fn server(
-    reply: impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static,
-) -> (TempDir, door::Server, Client) {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("varpd.door");
-    let server = door::Server::create(&path, 0o600, Arc::new(move |m, _| reply(m))).unwrap();
-    let client = Client::open_path(&path).unwrap();
-    (dir, server, client)
-}
 
 fn command(m: &[u8]) -> u32 {
     u32::from_ne_bytes(m[..4].try_into().unwrap())
